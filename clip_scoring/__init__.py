@@ -1,0 +1,1 @@
+"""Scores image–caption pairs with CLIP; imports no Airflow."""

@@ -1,0 +1,45 @@
+"""A broken world, grouped by what the caller does about it; a bad record is never one of these."""
+
+
+class ClipScoringError(Exception):
+    """Anything this package raises on purpose; its text is one line with the thing and the fix."""
+
+
+class Fatal(ClipScoringError):
+    """Trying again changes nothing: somebody has to repair the configuration, schema or input."""
+
+
+class Retryable(ClipScoringError):
+    """Trying again may work: the database was away, or somebody else holds the shard."""
+
+
+class SettingsInvalid(Fatal):
+    """A setting, a source registration or a run's parameter that cannot be used."""
+
+
+class SchemaMismatch(Fatal):
+    """The database schema is not the one that this version writes."""
+
+
+class WeightsInvalid(Fatal):
+    """Weights that are missing, unsafe or of another architecture."""
+
+
+class RunNotFound(Fatal):
+    """No run was planned under this run key."""
+
+
+class RunFailed(Fatal):
+    """The run is over and must not count as done; the text names the figure."""
+
+
+class DatabaseUnreachable(Retryable):
+    """No connection to the database, or it was lost."""
+
+
+class ShardLost(Retryable):
+    """Another worker has claimed this shard since; whoever sees this has written nothing."""
+
+
+class Interrupted(Retryable):
+    """The worker was asked to stop; everything committed so far stands."""

@@ -1,0 +1,1 @@
+"""From an image URI to pixels: fetch, decode, resize; everything bad is a rejection."""

@@ -1,0 +1,78 @@
+"""Image files below configured roots: regular files only, and no symlink leads out."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from clip_scoring.images.refusal import Refused
+from clip_scoring.records import Reason
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def read_below(roots: Iterable[Path], path: str, *, limit: int) -> bytes:
+    """The bytes of `path`, relative to the first root that has it, or absolute inside a root.
+
+    Links are resolved first; then the result is opened part by part from the root without
+    following any link, so that swapping a link in between gains nothing.
+    """
+    outside = missing = False
+    for root in roots:
+        inside = _inside(root, path)
+        if inside is None:
+            outside = True
+            continue
+        try:
+            return _read(root, inside, limit)
+        except FileNotFoundError:
+            missing = True
+        except OSError as failed:
+            raise _refusal(failed) from failed
+    if missing:
+        raise Refused(Reason.OBJECT_NOT_FOUND, "no such file")
+    detail = "the path leads out of the image roots" if outside else "no image root is configured"
+    raise Refused(Reason.URI_FORBIDDEN, detail)
+
+
+def _inside(root: Path, path: str) -> Path | None:
+    if "\x00" in path:
+        raise Refused(Reason.URI_INVALID, "NUL in the path")
+    real_root = Path(os.path.realpath(root))
+    real = Path(os.path.realpath(real_root / path))
+    return real.relative_to(real_root) if real.is_relative_to(real_root) else None
+
+
+def _read(root: Path, inside: Path, limit: int) -> bytes:
+    folder = os.open(os.path.realpath(root), _FOLDER)
+    try:
+        for part in inside.parts[:-1]:
+            below = os.open(part, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = below
+        file = os.open(inside.name or ".", _FILE, dir_fd=folder)
+    finally:
+        os.close(folder)
+    with os.fdopen(file, "rb") as stream:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise Refused(Reason.URI_FORBIDDEN, "not a regular file")
+        if found.st_size > limit:
+            raise Refused(Reason.IMAGE_TOO_LARGE, f"{found.st_size} bytes, limit {limit}")
+        return stream.read(limit)
+
+
+def _refusal(failed: OSError) -> Refused:
+    if failed.errno in {errno.ENAMETOOLONG, errno.EINVAL}:
+        return Refused(Reason.URI_INVALID, "the path is too long")
+    if failed.errno == errno.ENOTDIR:
+        return Refused(Reason.OBJECT_NOT_FOUND, "no such file")
+    if failed.errno in {errno.EACCES, errno.EPERM}:
+        return Refused(Reason.OBJECT_FORBIDDEN, "permission denied")
+    if failed.errno in {errno.ELOOP, errno.ENXIO}:
+        return Refused(Reason.URI_FORBIDDEN, "not a regular file")
+    raise failed

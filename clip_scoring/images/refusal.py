@@ -1,0 +1,13 @@
+"""How the stages of loading say that one image is no good."""
+
+from __future__ import annotations
+
+from clip_scoring.records import Reason, Rejection
+
+
+class Refused(Exception):
+    """This image becomes a rejection; never leaves the loader."""
+
+    def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.rejection = Rejection(reason, detail[:200], retry_after)

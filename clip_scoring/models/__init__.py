@@ -1,0 +1,1 @@
+"""The only place that computes with torch, and the embedded default weights."""

@@ -1,0 +1,43 @@
+"""A scorer without a model: similarities by hash, for tests of everything around the towers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+import numpy as np
+
+from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
+from clip_scoring.ports import Pixels
+from clip_scoring.records import Outcome, Score
+
+FAKE_FINGERPRINT = Fingerprint(
+    weights_sha256="0" * 64,
+    tokenizer_sha256="0" * 64,
+    preprocessor_sha256="0" * 64,
+    revision="fake",
+    tier=Tier.EXACT,
+    resize_kernel="bicubic",
+    dtype=Dtype.FLOAT32,
+)
+
+
+class FakeScorer:
+    """The same image and caption give the same similarity, spread evenly over [-1, 1)."""
+
+    fingerprint = FAKE_FINGERPRINT
+
+    def score(
+        self, images: Sequence[Pixels | None], captions: Sequence[str | None]
+    ) -> list[Outcome]:
+        """Similarity of `images[i]` and `captions[i]`; None holds the place of a rejected pair."""
+        return [
+            Score(_similarity(image, caption), caption_truncated=False)
+            for image, caption in zip(images, captions, strict=True)
+        ]
+
+
+def _similarity(image: Pixels | None, caption: str | None) -> float:
+    pixels = b"" if image is None else image.tobytes()
+    digest = sha256(pixels + (caption or "").encode()).digest()
+    return float(np.float32(int.from_bytes(digest[:3]) / 2**23 - 1.0))

@@ -1,0 +1,158 @@
+"""A folder of weights in Hugging Face layout: checked, hashed, described; loads no torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from clip_scoring.errors import WeightsInvalid
+from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
+from clip_scoring.geometry import Fit, Geometry
+from clip_scoring.settings import TINY
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+_KERNELS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights that may be loaded: a `CLIPModel` in safetensors, with tokenizer and preprocessor.
+
+    `mean` and `std` are per RGB channel, applied after multiplying the pixels by `rescale`.
+    """
+
+    folder: Path
+    geometry: Geometry
+    rescale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    weights_sha256: str
+    tokenizer_sha256: str
+    preprocessor_sha256: str
+
+    def fingerprint(self, *, tier: Tier, dtype: Dtype) -> Fingerprint:
+        """The fingerprint of similarities made with these weights in this way."""
+        return Fingerprint(
+            weights_sha256=self.weights_sha256,
+            tokenizer_sha256=self.tokenizer_sha256,
+            preprocessor_sha256=self.preprocessor_sha256,
+            revision=self.weights_sha256[:12],
+            tier=tier,
+            resize_kernel=_KERNELS[self.geometry.resample],
+            dtype=dtype,
+        )
+
+
+def open_weights(location: str) -> Weights:
+    """Check and hash the folder at `location`, or the embedded weights for `tiny`.
+
+    Raises WeightsInvalid with the file that is missing or wrong; runs no code from the folder.
+    """
+    folder = Path(__file__).with_name(TINY) if location == TINY else Path(location).expanduser()
+    if not folder.is_dir():
+        raise WeightsInvalid(f"weights {location}: no such folder")
+    config = _read_json(folder / "config.json")
+    if config.get("model_type") != "clip":
+        raise WeightsInvalid(
+            f"weights {location}: model_type {config.get('model_type')!r}, need 'clip'"
+        )
+    if "auto_map" in config:
+        raise WeightsInvalid(f"weights {location}: config.json asks to run code (auto_map)")
+    tensors = sorted(folder.glob("*.safetensors"))
+    if not tensors:
+        raise WeightsInvalid(f"weights {location}: no *.safetensors file in the folder")
+    tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not {"tokenizer.json", "vocab.json"} & {each.name for each in tokenizer}:
+        raise WeightsInvalid(f"weights {location}: no tokenizer.json or vocab.json in the folder")
+    preprocessor = _preprocessor(folder)
+    return Weights(
+        folder=folder,
+        geometry=_geometry(preprocessor, folder),
+        rescale=float(preprocessor.get("rescale_factor", 1 / 255)),
+        mean=_channels(preprocessor, "image_mean", folder),
+        std=_channels(preprocessor, "image_std", folder),
+        weights_sha256=_digest([folder / "config.json", *tensors]),
+        tokenizer_sha256=_digest(tokenizer),
+        preprocessor_sha256=sha256(json.dumps(preprocessor, sort_keys=True).encode()).hexdigest(),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as missing:
+        raise WeightsInvalid(f"weights: {path}: {missing.strerror}") from missing
+    except ValueError as broken:
+        raise WeightsInvalid(f"weights: {path}: not valid JSON") from broken
+    if not isinstance(tree, dict):
+        raise WeightsInvalid(f"weights: {path}: not a JSON object")
+    return tree
+
+
+def _preprocessor(folder: Path) -> dict[str, Any]:
+    """The image processor's settings, in either of the two files that hold them."""
+    own = folder / "preprocessor_config.json"
+    if own.is_file():
+        return _read_json(own)
+    settings = _read_json(folder / "processor_config.json").get("image_processor")
+    if not isinstance(settings, dict):
+        raise WeightsInvalid(f"weights: {folder}: no preprocessor_config.json")
+    return settings
+
+
+def _geometry(preprocessor: dict[str, Any], folder: Path) -> Geometry:
+    size = preprocessor.get("size", 224)
+    crop = preprocessor.get("crop_size", 224)
+    cropped = _pair(crop, folder) if preprocessor.get("do_center_crop", True) else None
+    resample = int(preprocessor.get("resample", 3))
+    if resample not in _KERNELS:
+        raise WeightsInvalid(f"weights: {folder}: unknown resampling {resample}")
+    for step in ("do_resize", "do_rescale", "do_normalize"):
+        if not preprocessor.get(step, True):
+            raise WeightsInvalid(f"weights: {folder}: preprocessor without {step} is not supported")
+    if isinstance(size, dict) and "height" in size:
+        height, width = _pair(size, folder)
+        return Geometry(Fit.STRETCH, height, width, resample, cropped)
+    edge = size.get("shortest_edge") if isinstance(size, dict) else size
+    if not isinstance(edge, int) or cropped is None:
+        raise WeightsInvalid(f"weights: {folder}: size {size!r} gives images of no fixed size")
+    return Geometry(Fit.SHORTEST_EDGE, edge, edge, resample, cropped)
+
+
+def _pair(size: object, folder: Path) -> tuple[int, int]:
+    match size:
+        case {"height": int(height), "width": int(width)}:
+            return height, width
+        case int(edge):
+            return edge, edge
+        case _:
+            raise WeightsInvalid(f"weights: {folder}: size {size!r} is not height and width")
+
+
+def _channels(preprocessor: dict[str, Any], name: str, folder: Path) -> tuple[float, float, float]:
+    match preprocessor.get(name):
+        case [red, green, blue]:
+            return float(red), float(green), float(blue)
+        case _:
+            raise WeightsInvalid(f"weights: {folder}: {name} is not three numbers")
+
+
+def _digest(paths: list[Path]) -> str:
+    """SHA-256 over the names and SHA-256s of the files, in the given order."""
+    whole = sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            content = sha256()
+            while block := stream.read(1 << 20):
+                content.update(block)
+        whole.update(f"{path.name} {content.hexdigest()}\n".encode())
+    return whole.hexdigest()

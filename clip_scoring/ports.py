@@ -1,0 +1,125 @@
+"""The promises that the parts make to each other; every adapter passes one contract suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.records import Key, Outcome, Record, Rejection
+from clip_scoring.runs import Run, RunRequest, RunSummary, Selection, ShardCounts, ShardPlan
+from clip_scoring.shards import Claim, KeyRange, PlannedRange
+
+Pixels: TypeAlias = NDArray[np.uint8]
+"""One decoded image at the size of the tower, shape (height, width, 3), uint8 RGB."""
+
+
+class Source(Protocol):
+    """A registered place that pending records come from."""
+
+    name: str
+
+    def count_pending(self, selection: Selection) -> int:
+        """How many records of the selection are pending."""
+
+    def ranges(self, selection: Selection, size: int, limit: int | None) -> Iterator[PlannedRange]:
+        """Cut the pending records, in key order, into consecutive ranges of `size`.
+
+        Each range stops where the next begins; at most `limit` records are covered.
+        """
+
+    def read_pending(self, selection: Selection, limit: int) -> list[Record]:
+        """The first `limit` pending records of the selection in key order."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImages:
+    """Images of one batch, in order, and each stage's share of the wall time in seconds."""
+
+    images: Sequence[Pixels | Rejection]
+    stage_seconds: Mapping[str, float]
+
+
+class Loader(Protocol):
+    """Fetches and decodes images."""
+
+    def load(self, records: Sequence[Record]) -> LoadedImages:
+        """One entry per record, in order. A bad image is a Rejection, never an exception."""
+
+
+class Scorer(Protocol):
+    """CLIP with fixed weights on a fixed device."""
+
+    fingerprint: Fingerprint
+
+    def score(
+        self, images: Sequence[Pixels | None], captions: Sequence[str | None]
+    ) -> list[Outcome]:
+        """Similarity of `images[i]` and `captions[i]`, one outcome for each i.
+
+        None holds the place of a rejected pair, so that the shapes, and with them the bytes of
+        the other similarities, do not depend on when a pair was rejected. The outcome at such a
+        place means nothing.
+        """
+
+
+class Sink(Protocol):
+    """Stores outcomes and checkpoint together."""
+
+    def claim(self, shard_id: int) -> tuple[Run, Claim]:
+        """Take the shard with a new epoch; every older claim on it is void from here on."""
+
+    def commit(
+        self,
+        claim: Claim,
+        offset: Key,
+        outcomes: Sequence[tuple[Record, Outcome]],
+        stage_seconds: Mapping[str, float],
+    ) -> Claim:
+        """Store outcomes and move the checkpoint to `offset`, both or neither.
+
+        Raises ShardLost, having written nothing, when the claim is void.
+        """
+
+
+class Planning(Protocol):
+    """One open planning transaction for a (source, fingerprint)."""
+
+    def find(self, run_key: str) -> Run | None:
+        """The run of that key, if it has been planned."""
+
+    def open_run(self, request: RunRequest) -> Run:
+        """Create the run; it becomes visible with its shards when the transaction ends."""
+
+    def held_ranges(self, run: Run) -> list[KeyRange]:
+        """What open shards of other live runs hold, ordered by start, keys of the source's type."""
+
+    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
+        """Number and store the run's shards and its planned and held counts."""
+
+    def shards(self, run: Run) -> list[ShardPlan]:
+        """The run's shards by number."""
+
+
+class Runs(Protocol):
+    """The book of runs."""
+
+    def planning(self, source: str, fingerprint: Fingerprint) -> AbstractContextManager[Planning]:
+        """One transaction; two of them for the same source and fingerprint never overlap."""
+
+    def selection_of(self, request: RunRequest) -> Selection:
+        """What the request would take if it were planned now; writes nothing."""
+
+    def get(self, run_key: str) -> Run:
+        """The planned run of that key; raises RunNotFound."""
+
+    def recount(self, run: Run) -> list[tuple[KeyRange, ShardCounts]]:
+        """Each shard's range and its outcomes counted from rows; `pending` is left at 0."""
+
+    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
+        """Write the run's figures and its final state: failed when the summary has failures."""

@@ -1,0 +1,116 @@
+"""Records, their outcomes, and the pure rules that decide which captions can be scored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import md5
+
+Key = int | str
+"""Identity of a record in its source: an integer, or text ordered by its code points."""
+
+CAPTION_LIMIT_BYTES = 16 * 1024
+_INVALID_TEXT = re.compile("[\x00\ud800-\udfff\ufffe\uffff]")
+
+
+class Reason(StrEnum):
+    """Why a pair could not be scored."""
+
+    CAPTION_EMPTY = "caption_empty"
+    CAPTION_INVALID = "caption_invalid"
+    CAPTION_TOO_LONG = "caption_too_long"
+    URI_INVALID = "uri_invalid"
+    URI_FORBIDDEN = "uri_forbidden"
+    DNS_FAILED = "dns_failed"
+    CONNECT_FAILED = "connect_failed"
+    TIMEOUT = "timeout"
+    HTTP_5XX = "http_5xx"
+    HTTP_429 = "http_429"
+    BODY_TRUNCATED = "body_truncated"
+    HTTP_401_403 = "http_401_403"
+    HTTP_404_410 = "http_404_410"
+    HTTP_4XX = "http_4xx"
+    TOO_MANY_REDIRECTS = "too_many_redirects"
+    UNSUPPORTED_ENCODING = "unsupported_encoding"
+    OBJECT_NOT_FOUND = "object_not_found"
+    OBJECT_FORBIDDEN = "object_forbidden"
+    IMAGE_TOO_LARGE = "image_too_large"
+    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
+    IMAGE_BAD_DIMENSIONS = "image_bad_dimensions"
+    IMAGE_FORMAT_FORBIDDEN = "image_format_forbidden"
+    IMAGE_UNDECODABLE = "image_undecodable"
+    NON_FINITE = "non_finite"
+
+
+RETRY_AFTER_SECONDS: dict[Reason, int] = {
+    Reason.DNS_FAILED: 3600,
+    Reason.CONNECT_FAILED: 3600,
+    Reason.TIMEOUT: 3600,
+    Reason.HTTP_5XX: 3600,
+    Reason.HTTP_429: 3600,
+    Reason.BODY_TRUNCATED: 3600,
+}
+"""Wait before the second attempt, doubled by each further one; absent reasons are permanent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image–caption pair; `key` is unique and totally ordered in its source."""
+
+    key: Key
+    image_uri: str
+    caption: str
+
+    @property
+    def input_md5(self) -> str:
+        """32 hex digits that change when the image's address or the caption does.
+
+        Equals PostgreSQL's `md5(image_uri || E'\\x1f' || caption)`. It detects change only; it
+        guards nothing, so MD5 serves.
+        """
+        text = f"{self.image_uri}\x1f{self.caption}".encode("utf-8", "surrogatepass")
+        return md5(text, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The pair was scored: `similarity` is the raw cosine in [-1, 1], exact in float32."""
+
+    similarity: float
+    caption_truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """The pair cannot be scored; `detail` is one redacted line for a person."""
+
+    reason: Reason
+    detail: str = ""
+    retry_after: int | None = None
+    """Seconds that the remote side asked us to wait, where it did."""
+
+    @property
+    def retry_seconds(self) -> int | None:
+        """Wait before the second attempt, or None where only changed input helps."""
+        wait = RETRY_AFTER_SECONDS.get(self.reason)
+        return wait if wait is None else max(wait, self.retry_after or 0)
+
+
+Outcome = Score | Rejection
+
+
+def screen_caption(caption: str) -> Rejection | None:
+    """Refuse captions that no tokenizer or database should ever see; None when it may pass.
+
+    Invalid are NUL, lone surrogates and the noncharacters U+FFFE and U+FFFF, which are what text
+    decoded with the wrong byte order looks like.
+    """
+    if _INVALID_TEXT.search(caption):
+        return Rejection(Reason.CAPTION_INVALID, "NUL, lone surrogate or noncharacter")
+    if not caption.strip():
+        return Rejection(Reason.CAPTION_EMPTY)
+    size = len(caption.encode())
+    if size > CAPTION_LIMIT_BYTES:
+        return Rejection(Reason.CAPTION_TOO_LONG, f"{size} bytes, limit {CAPTION_LIMIT_BYTES}")
+    return None

@@ -1,0 +1,246 @@
+"""Runs: what is asked for, what was planned, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+
+from clip_scoring.errors import SettingsInvalid
+from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.shards import KeyRange
+
+_WHOLE = KeyRange(None, None)
+
+
+class Trigger(StrEnum):
+    """What started the run."""
+
+    SCHEDULED = "scheduled"
+    BACKFILL = "backfill"
+    MANUAL = "manual"
+    CLI = "cli"
+
+
+class Rescore(StrEnum):
+    """Which records that already have an outcome are taken again."""
+
+    MISSING = "missing"
+    REJECTED = "rejected"
+    ALL = "all"
+
+
+class WindowKind(StrEnum):
+    """Whether a run takes what is pending up to the end of its day, or its day only."""
+
+    UP_TO_DAY = "up_to_day"
+    DAY = "day"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Half-open span of event times; `start` None takes everything older as well."""
+
+    start: datetime | None
+    stop: datetime
+
+    @classmethod
+    def of_day(cls, day: date, kind: WindowKind) -> Window:
+        """The UTC day itself, or everything before its end."""
+        start = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        return cls(start if kind is WindowKind.DAY else None, start + timedelta(days=1))
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """One planned pass over the pending records of one source; equal `run_key`, equal run."""
+
+    run_key: str
+    source: str
+    fingerprint: Fingerprint
+    window: Window
+    trigger: Trigger
+    rescore: Rescore = Rescore.MISSING
+    batch_size: int = 64
+    shard_size: int = 10_000
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("batch_size", 4096), ("shard_size", 10_000_000)):
+            if not 1 <= getattr(self, name) <= most:
+                raise SettingsInvalid(f"{name} {getattr(self, name)} outside 1..{most}")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsInvalid(f"limit {self.limit} is below 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records of a source are pending for one run, fixed at planning.
+
+    `as_of` is the instant of planning by the database's clock: a retry that falls due later
+    belongs to a later run.
+    """
+
+    fingerprint_id: int
+    run_id: int
+    window: Window
+    rescore: Rescore
+    as_of: datetime
+    keys: KeyRange = _WHOLE
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the database knows it."""
+
+    id: int
+    run_key: str
+    source: str
+    fingerprint: Fingerprint
+    fingerprint_id: int
+    window: Window
+    rescore: Rescore
+    as_of: datetime
+    batch_size: int
+    planned: int
+
+    def selection(self, keys: KeyRange = _WHOLE) -> Selection:
+        """What is pending for this run within `keys`."""
+        return Selection(self.fingerprint_id, self.id, self.window, self.rescore, self.as_of, keys)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One shard as a scheduler needs it: its id, its name for people, its planned records."""
+
+    shard_id: int
+    label: str
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer of planning; `held` are pending records that another live run works on."""
+
+    run_id: int
+    planned: int
+    held: int
+    shards: tuple[ShardPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCounts:
+    """Recount of one shard from its rows, beside its own counters."""
+
+    number: int
+    done: bool
+    planned: int
+    counted_scored: int
+    counted_rejected: int
+    scored: int
+    rejected: int
+    pending: int
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def arrived(self) -> int:
+        """Net records that entered the range after planning."""
+        return max(self.scored + self.rejected + self.pending - self.planned, 0)
+
+    @property
+    def vanished(self) -> int:
+        """Net records that left the range after planning."""
+        return max(self.planned - self.scored - self.rejected - self.pending, 0)
+
+    def violations(self) -> list[str]:
+        """What contradicts conservation; empty for a shard that may be called done."""
+        found = []
+        if not self.done:
+            found.append(f"shard {self.number}: not finished, {self.pending} pending")
+        elif self.pending > self.arrived:
+            found.append(f"shard {self.number}: {self.pending - self.arrived} without an outcome")
+        if (self.counted_scored, self.counted_rejected) != (self.scored, self.rejected):
+            found.append(
+                f"shard {self.number}: counters {self.counted_scored}+{self.counted_rejected}, "
+                f"rows {self.scored}+{self.rejected}"
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a run came to, recounted from rows: the figures of `clip.run`."""
+
+    planned: int
+    arrived: int
+    vanished: int
+    scored: int
+    rejected: int
+    pending: int
+    failures: tuple[str, ...]
+    stage_seconds: dict[str, float]
+
+    @classmethod
+    def of_shards(cls, shards: list[ShardCounts]) -> RunSummary:
+        """Sums over all shards of a run."""
+        stages: dict[str, float] = {}
+        for shard in shards:
+            for stage, seconds in shard.stage_seconds.items():
+                stages[stage] = stages.get(stage, 0.0) + seconds
+        return cls(
+            planned=sum(shard.planned for shard in shards),
+            arrived=sum(shard.arrived for shard in shards),
+            vanished=sum(shard.vanished for shard in shards),
+            scored=sum(shard.scored for shard in shards),
+            rejected=sum(shard.rejected for shard in shards),
+            pending=sum(shard.pending for shard in shards),
+            failures=tuple(text for shard in shards for text in shard.violations()),
+            stage_seconds=stages,
+        )
+
+    def judged(self, max_rejection_rate: float | None) -> RunSummary:
+        """The same figures with the quality gate's verdict among the failures."""
+        if max_rejection_rate is None or self.rejection_rate <= max_rejection_rate:
+            return self
+        text = f"rejection rate {self.rejection_rate:.4f} above the limit {max_rejection_rate}"
+        return replace(self, failures=(*self.failures, text))
+
+    @property
+    def rejection_rate(self) -> float:
+        """Rejected share of all outcomes, 0 for an empty run."""
+        return self.rejected / ((self.scored + self.rejected) or 1)
+
+    def __str__(self) -> str:
+        return (
+            f"planned {self.planned}  scored {self.scored}  "
+            f"rejected {self.rejected}  pending {self.pending}"
+        )
+
+
+ADVICE = {
+    "read": "the source query is slow: check its index",
+    "fetch": "images arrive slowly: more fetch workers, or bring the images nearer",
+    "decode": "add CPU cores",
+    "score": "add a GPU, or a faster one",
+    "commit": "the database writes slowly: check its disk and its load",
+}
+"""What removes each bottleneck; the keys are the stages of a shard."""
+
+
+def bottleneck(stage_seconds: dict[str, float]) -> str:
+    """The verdict of a run, for instance `decode-bound: add CPU cores`.
+
+    Reading, fetching and decoding of the next batch overlap scoring and committing of this one,
+    so the side that takes longer decides, and within it the longest stage.
+    """
+    ahead = ("read", "fetch", "decode")
+    here = ("score", "commit")
+
+    def total(stages: tuple[str, ...]) -> float:
+        return sum(stage_seconds.get(stage, 0.0) for stage in stages)
+
+    if total(ahead + here) == 0.0:
+        return "nothing to do"
+    side = ahead if total(ahead) > total(here) else here
+    stage = max(side, key=lambda name: stage_seconds.get(name, 0.0))
+    return f"{stage}-bound: {ADVICE[stage]}"

@@ -1,0 +1,140 @@
+"""Settings from the environment and the registration file, parsed once at an entry point."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clip_scoring.errors import SettingsInvalid
+
+DEFAULT_REGISTRATIONS = Path(__file__).parents[1] / "config" / "sources.yaml"
+TINY = "tiny"
+_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRegistration:
+    """A place that pending records may come from; a run names it, nobody types a table."""
+
+    name: str
+    connection: str
+    table: str = "clip.record"
+    key: str = "key"
+    image: str = "image_uri"
+    caption: str = "caption"
+    event_time: str = "created_at"
+    image_roots: tuple[Path, ...] = ()
+    allowed_networks: tuple[str, ...] = ()
+    """Networks (CIDR) that images may be fetched from although they are not public."""
+    allowed_ports: tuple[int, ...] = (80, 443)
+
+
+@dataclass(frozen=True, slots=True)
+class Registrations:
+    """Everything that a run may name."""
+
+    sources: Mapping[str, SourceRegistration]
+    weights: Mapping[str, str] = field(default_factory=lambda: {TINY: TINY})
+
+    def source(self, name: str) -> SourceRegistration:
+        """The registered source; raises SettingsInvalid with the names that exist."""
+        if name not in self.sources:
+            raise SettingsInvalid(f"source {name!r} is not registered: {', '.join(self.sources)}")
+        return self.sources[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What one process needs to know about its surroundings."""
+
+    registrations: Registrations
+    database_url: str | None = None
+    weights: str = TINY
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, *, database_url: str | None = None
+    ) -> Settings:
+        """Read `CLIP_SCORING_DATABASE_URL`, `_WEIGHTS`, `_SOURCES`; raises SettingsInvalid."""
+        path = Path(environ.get("CLIP_SCORING_SOURCES") or DEFAULT_REGISTRATIONS)
+        return cls(
+            registrations=read_registrations(path),
+            database_url=database_url or environ.get("CLIP_SCORING_DATABASE_URL") or None,
+            weights=environ.get("CLIP_SCORING_WEIGHTS") or TINY,
+        )
+
+    def require_database_url(self) -> str:
+        """The database URL, or SettingsInvalid that says where to set it."""
+        if not self.database_url:
+            raise SettingsInvalid(
+                "set CLIP_SCORING_DATABASE_URL=postgresql://user:password@host/db"
+            )
+        return self.database_url
+
+    def weights_location(self, name: str) -> str:
+        """The folder behind a registered name, or behind what `CLIP_SCORING_WEIGHTS` says."""
+        if name == self.weights and name not in self.registrations.weights:
+            return name
+        if name not in self.registrations.weights:
+            known = ", ".join(self.registrations.weights)
+            raise SettingsInvalid(f"weights {name!r} are not registered: {known}")
+        return self.registrations.weights[name]
+
+
+def read_registrations(path: Path) -> Registrations:
+    """Parse and check a registration file; every error names the file and the entry."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as missing:
+        raise SettingsInvalid(f"{path}: {missing.strerror}") from missing
+    except (yaml.YAMLError, UnicodeDecodeError) as broken:
+        raise SettingsInvalid(f"{path}: not valid YAML: {str(broken).splitlines()[0]}") from broken
+    if not isinstance(tree, dict) or not isinstance(tree.get("sources"), dict):
+        raise SettingsInvalid(f"{path}: needs a mapping `sources:` with one entry per source")
+    sources = {name: _source(path, name, entry) for name, entry in tree["sources"].items()}
+    weights = tree.get("weights") or {}
+    if not isinstance(weights, dict) or not all(
+        _is_name(name) and isinstance(place, str) for name, place in weights.items()
+    ):
+        raise SettingsInvalid(f"{path}: `weights:` maps names to folders")
+    return Registrations(sources, {TINY: TINY, **weights})
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(_NAME.match(name))
+
+
+def _source(path: Path, name: object, entry: object) -> SourceRegistration:
+    where = f"{path}: source {name!r}"
+    if not isinstance(name, str) or not _is_name(name):
+        raise SettingsInvalid(f"{where}: a name is lower case letters, digits, _ and -")
+    if not isinstance(entry, dict) or entry.get("kind") != "postgres":
+        raise SettingsInvalid(f"{where}: needs `kind: postgres`")
+    columns = entry.get("columns") or {}
+    known = {"kind", "connection", "table", "columns", "image_roots", "http"}
+    if surplus := sorted(set(entry) - known):
+        raise SettingsInvalid(f"{where}: unknown setting {surplus[0]!r}, known: {sorted(known)}")
+    if not isinstance(columns, dict) or set(columns) - {"key", "image", "caption", "event_time"}:
+        raise SettingsInvalid(f"{where}: columns are key, image, caption, event_time")
+    http = entry.get("http") or {}
+    return SourceRegistration(
+        name=name,
+        connection=str(entry.get("connection", "clip_scoring_db")),
+        image_roots=tuple(_roots(path, where, entry.get("image_roots") or [])),
+        allowed_networks=tuple(str(each) for each in http.get("allowed_networks", [])),
+        allowed_ports=(80, 443, *(int(each) for each in http.get("allowed_ports", []))),
+        **({"table": str(entry["table"])} if "table" in entry else {}),
+        **{part: str(column) for part, column in columns.items()},
+    )
+
+
+def _roots(path: Path, where: str, roots: Any) -> list[Path]:
+    if not isinstance(roots, list):
+        raise SettingsInvalid(f"{where}: image_roots is a list of folders")
+    return [(path.parent / str(each)).resolve() for each in roots]

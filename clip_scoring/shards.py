@@ -1,0 +1,93 @@
+"""Key ranges, shards and claims: who may write which range, and how far it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from clip_scoring.records import Key
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """Half-open `[start, stop)`; None is an open end."""
+
+    start: Key | None
+    stop: Key | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRange:
+    """What becomes one shard: its range and how many pending records it held at planning."""
+
+    start: Key
+    stop: Key
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Progress of one shard: every key below `offset` is committed; only `epoch` may write."""
+
+    offset: Key
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to write one shard, until somebody claims it again."""
+
+    shard_id: int
+    run_id: int
+    number: int
+    start: Key
+    stop: Key
+    checkpoint: Checkpoint
+
+    def __post_init__(self) -> None:
+        if not _within(self.checkpoint.offset, self.start, self.stop):
+            raise ValueError(
+                f"shard {self.number}: offset {self.checkpoint.offset!r} outside "
+                f"[{self.start!r}, {self.stop!r}]"
+            )
+
+    @property
+    def done(self) -> bool:
+        """True when nothing is left to commit."""
+        return self.checkpoint.offset == self.stop
+
+    def advanced(self, offset: Key) -> Claim:
+        """The same claim after a commit up to `offset`."""
+        return replace(self, checkpoint=replace(self.checkpoint, offset=offset))
+
+
+def _within(offset: Key, start: Key, stop: Key) -> bool:
+    return start <= offset <= stop  # type: ignore[operator]  # keys of one source are of one type
+
+
+def successor(key: Key) -> Key:
+    """The smallest key above `key` in its order.
+
+    Text is ordered by code points and holds no NUL, so appending U+0001 leaves no room between.
+    """
+    return key + 1 if isinstance(key, int) else key + "\x01"
+
+
+def free_ranges(held: Iterable[KeyRange]) -> Iterator[KeyRange]:
+    """The parts of the whole key space that the held ranges leave over.
+
+    `held` is ordered by start and its ranges have both ends; they may touch and overlap.
+    """
+    at: Key | None = None
+    for taken in held:
+        if at is None or taken.start > at:  # type: ignore[operator]
+            yield KeyRange(at, taken.start)
+        if at is None or taken.stop > at:  # type: ignore[operator]
+            at = taken.stop
+    yield KeyRange(at, None)
+
+
+def shard_size(backlog: int, *, wanted: int, batch_size: int, most: int = 1000) -> int:
+    """Records per shard: at least `wanted`, enough for at most `most` shards, on the batch grid."""
+    needed = max(wanted, -(-backlog // most), 1)
+    return -(-needed // batch_size) * batch_size

@@ -1,0 +1,87 @@
+"""Connections: engines with timeouts, transactions, named queries and errors by what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+
+from sqlalchemy import Connection, Engine, TextClause, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+)
+from sqlalchemy.pool import NullPool
+
+from clip_scoring.errors import DatabaseUnreachable, SettingsInvalid
+
+_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_LIMITS = text(
+    "SELECT set_config('statement_timeout', :statement, true),"
+    " set_config('lock_timeout', '10s', true),"
+    " set_config('idle_in_transaction_session_timeout', '60s', true)"
+)
+
+
+@cache
+def _queries() -> dict[str, TextClause]:
+    parts = _NAME.split(files("clip_scoring.stores").joinpath("queries.sql").read_text())
+    names = parts[1::2]
+    return {name: text(sql) for name, sql in zip(names, parts[2::2], strict=True)}
+
+
+def query(name: str) -> TextClause:
+    """The query of that name in `queries.sql`."""
+    return _queries()[name]
+
+
+def connect_engine(url: str) -> Engine:
+    """An engine for a PostgreSQL URL; connects lazily, keeps no idle connections.
+
+    A worker talks to the database for a moment once per batch, so holding connections between
+    batches would only use up the server's. Raises SettingsInvalid for anything but PostgreSQL.
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+            raise SettingsInvalid(f"database URL is {parsed.get_backend_name()}, not postgresql")
+        return create_engine(
+            parsed.set(drivername="postgresql+psycopg2"),
+            poolclass=NullPool,
+            connect_args={"connect_timeout": 10, "application_name": "clip-scoring"},
+        )
+    except (ArgumentError, NoSuchModuleError) as wrong:
+        raise SettingsInvalid("the database URL is not of the form postgresql://…") from wrong
+
+
+@contextmanager
+def transaction(engine: Engine, *, statement_timeout: str = "30s") -> Iterator[Connection]:
+    """One transaction with timeouts; connection failures become DatabaseUnreachable."""
+    try:
+        with engine.begin() as connection:
+            connection.execute(_LIMITS, {"statement": statement_timeout})
+            yield connection
+    except DBAPIError as failed:
+        if _connection_lost(failed):
+            raise DatabaseUnreachable(_unreachable(engine, failed)) from failed
+        raise
+
+
+def _connection_lost(error: DBAPIError) -> bool:
+    """No SQLSTATE at all, or one of: connection exceptions, server shutting down, too many."""
+    sqlstate: str | None = getattr(error.orig, "pgcode", None)
+    if sqlstate is None:
+        return isinstance(error, OperationalError | InterfaceError)
+    return sqlstate.startswith(("08", "57P")) or sqlstate == "53300"
+
+
+def _unreachable(engine: Engine, error: DBAPIError) -> str:
+    url = engine.url
+    first_line = str(error.orig).strip().splitlines()[0]
+    return f"database {url.database} at {url.host}:{url.port or 5432}: {first_line}"

@@ -1,0 +1,194 @@
+"""The book of runs in PostgreSQL: planning, recounting, closing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row
+
+from clip_scoring.errors import RunNotFound, SettingsInvalid
+from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
+from clip_scoring.runs import (
+    Rescore,
+    Run,
+    RunRequest,
+    RunSummary,
+    Selection,
+    ShardCounts,
+    ShardPlan,
+    Window,
+)
+from clip_scoring.shards import KeyRange, PlannedRange
+from clip_scoring.stores.database import query, transaction
+
+LEASE = timedelta(minutes=15)
+"""How long a shard counts as alive after planning, a claim or a commit."""
+
+
+class PostgresPlanning:
+    """One planning transaction on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def find(self, run_key: str) -> Run | None:
+        """The run of that key, if it has been planned."""
+        row = self._connection.execute(query("find_run"), {"run_key": run_key}).one_or_none()
+        return None if row is None else run_of(row)
+
+    def open_run(self, request: RunRequest) -> Run:
+        """Create the run; it becomes visible with its shards at the commit."""
+        digest = request.fingerprint.digest
+        self._connection.execute(
+            query("register_fingerprint"),
+            {"digest": digest, "parts": json.dumps(request.fingerprint.parts())},
+        )
+        self._connection.execute(
+            query("open_run"),
+            {
+                "run_key": request.run_key,
+                "source": request.source,
+                "digest": digest,
+                "window_start": request.window.start,
+                "window_stop": request.window.stop,
+                "trigger": request.trigger,
+                "rescore": request.rescore,
+                "batch_size": request.batch_size,
+            },
+        )
+        run = self.find(request.run_key)
+        if run is None:
+            raise RunNotFound(f"run {request.run_key} vanished while it was planned")
+        return run
+
+    def held_ranges(self, run: Run) -> list[KeyRange]:
+        """What open shards of other live runs hold, ordered by start."""
+        rows = self._connection.execute(
+            query("held_ranges"),
+            {"source": run.source, "fingerprint_id": run.fingerprint_id, "run_id": run.id},
+        )
+        return [KeyRange(*held) for held in sorted((row.start, row.stop) for row in rows)]
+
+    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
+        """Number and store the run's shards and its planned and held counts."""
+        self._connection.execute(
+            query("add_shards"),
+            {
+                "run_id": run.id,
+                "lease": LEASE,
+                "numbers": list(range(len(ranges))),
+                "starts": [json.dumps(each.start) for each in ranges],
+                "stops": [json.dumps(each.stop) for each in ranges],
+                "planned": [each.planned for each in ranges],
+            },
+        )
+        planned = sum(each.planned for each in ranges)
+        self._connection.execute(
+            query("note_planned"), {"run_id": run.id, "planned": planned, "held": held}
+        )
+
+    def shards(self, run: Run) -> list[ShardPlan]:
+        """The run's shards by number."""
+        rows = self._connection.execute(query("shards_of_run"), {"run_id": run.id})
+        return [
+            ShardPlan(row.id, f"{row.number}: [{row.start_key}, {row.stop_key})", row.planned)
+            for row in rows
+        ]
+
+
+class PostgresRuns:
+    """Runs in schema `clip`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def planning(self, source: str, fingerprint: Fingerprint) -> Iterator[PostgresPlanning]:
+        """One transaction; the lock makes two plannings of one scope wait for each other."""
+        with transaction(self._engine, statement_timeout="30min") as connection:
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '30min'")
+            connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '2h'")
+            scope = f"{source}/{fingerprint.digest}"
+            connection.execute(query("lock_planning"), {"scope": scope})
+            yield PostgresPlanning(connection)
+
+    def selection_of(self, request: RunRequest) -> Selection:
+        """What the request would take if it were planned now; writes nothing."""
+        with transaction(self._engine) as connection:
+            as_of = connection.execute(query("now")).scalar_one()
+            digest = {"digest": request.fingerprint.digest}
+            known = connection.execute(query("fingerprint_id"), digest).scalar()
+        return Selection(known or 0, 0, request.window, request.rescore, as_of)
+
+    def get(self, run_key: str) -> Run:
+        """The planned run of that key; raises RunNotFound."""
+        with transaction(self._engine) as connection:
+            run = PostgresPlanning(connection).find(run_key)
+        if run is None:
+            raise RunNotFound(f"no run was planned under {run_key}")
+        return run
+
+    def recount(self, run: Run) -> list[tuple[KeyRange, ShardCounts]]:
+        """Each shard's range and its outcomes counted from rows."""
+        with transaction(self._engine, statement_timeout="30min") as connection:
+            rows = connection.execute(query("recount"), {"run_id": run.id}).all()
+        return [(KeyRange(row.start_key, row.stop_key), _counts(row)) for row in rows]
+
+    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
+        """Write the run's figures and its final state."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                query("close_run"),
+                {
+                    "run_id": run.id,
+                    "state": "failed" if summary.failures else "succeeded",
+                    "planned": summary.planned,
+                    "arrived": summary.arrived,
+                    "vanished": summary.vanished,
+                    "scored": summary.scored,
+                    "rejected": summary.rejected,
+                    "metrics": json.dumps(metrics),
+                },
+            )
+
+
+def run_of(row: Row[Any]) -> Run:
+    """A row of `find_run` as a Run."""
+    return Run(
+        id=row.id,
+        run_key=row.run_key,
+        source=row.source,
+        fingerprint=_fingerprint(row.parts),
+        fingerprint_id=row.fingerprint_id,
+        window=Window(row.window_start, row.window_stop),
+        rescore=Rescore(row.rescore),
+        as_of=row.started_at,
+        batch_size=row.batch_size,
+        planned=row.planned,
+    )
+
+
+def _fingerprint(parts: Mapping[str, str]) -> Fingerprint:
+    try:
+        typed = {"tier": Tier(parts["tier"]), "dtype": Dtype(parts["dtype"])}
+        return Fingerprint(**{**parts, **typed})  # type: ignore[arg-type]
+    except (KeyError, TypeError, ValueError) as unknown:
+        raise SettingsInvalid(f"a newer program wrote the fingerprint {dict(parts)}") from unknown
+
+
+def _counts(row: Row[Any]) -> ShardCounts:
+    return ShardCounts(
+        number=row.number,
+        done=row.done,
+        planned=row.planned,
+        counted_scored=row.counted_scored,
+        counted_rejected=row.counted_rejected,
+        scored=row.scored,
+        rejected=row.rejected,
+        pending=0,
+        stage_seconds=row.stage_seconds,
+    )

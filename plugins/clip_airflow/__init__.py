@@ -1,0 +1,1 @@
+"""The Airflow binding: context in, library call, counts out."""

@@ -1,0 +1,112 @@
+"""Operators of the DAG: each one calls the library and returns ids and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from airflow.exceptions import AirflowFailException
+from airflow.sdk import BaseOperator
+
+from clip_airflow.connections import worker_settings
+from clip_airflow.params import options_of, run_key_of, trigger_of
+from clip_scoring.errors import Fatal, RunFailed
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# clip_scoring.wiring is imported inside execute: it loads a database driver, and scoring loads
+# torch, neither of which parsing a DAG may need.
+
+
+@contextmanager
+def _failing_fast() -> Iterator[None]:
+    """Errors that no retry mends end the task for good."""
+    try:
+        yield
+    except Fatal as error:
+        raise AirflowFailException(str(error)) from error
+
+
+class PlanRunOperator(BaseOperator):
+    """Splits what is pending into shards; returns one mapping of arguments per shard."""
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Plan once per DAG run; clearing the task returns the same shards."""
+        from clip_scoring import wiring  # noqa: PLC0415
+
+        with _failing_fast():
+            options, settings = options_of(context), worker_settings()
+            if options.dry_run:
+                self.log.info(
+                    "dry run: %d records would be planned", wiring.plan_dry(settings, options)
+                )
+                return []
+            plan = wiring.plan(
+                settings, options, run_key=run_key_of(context), trigger=trigger_of(context)
+            )
+        self.log.info(
+            "run %d: %d records in %d shards, %d held by another run",
+            plan.run_id, plan.planned, len(plan.shards), plan.held,
+        )  # fmt: skip
+        return [{"shard_id": each.shard_id, "shard_label": each.label} for each in plan.shards]
+
+
+class ScoreShardOperator(BaseOperator):
+    """Scores what is left of one shard; resumes at its checkpoint however the last try ended."""
+
+    template_fields = ("shard_label",)
+
+    def __init__(self, *, shard_id: int, shard_label: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard_id = shard_id
+        self.shard_label = shard_label
+        self._stopping = Event()
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """Counts of what this try committed."""
+        from clip_scoring import wiring  # noqa: PLC0415
+
+        with _failing_fast():
+            result = wiring.score(
+                worker_settings(),
+                run_key=run_key_of(context),
+                shard_id=self.shard_id,
+                weights=options_of(context).weights,
+                stopping=self._stopping.is_set,
+            )
+        self.log.info("shard %s: %s", self.shard_label, result)
+        return {"scored": result.scored, "rejected": result.rejected, "epoch": result.epoch}
+
+    def on_kill(self) -> None:
+        """Stop before the next batch; correctness does not rest on it."""
+        self._stopping.set()
+
+
+class FinishRunOperator(BaseOperator):
+    """Recounts the run from its rows, writes its metrics and fails unless all of it is done."""
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """The run's counts; raises when a shard failed, a count is off or a gate tripped."""
+        from clip_scoring import wiring  # noqa: PLC0415
+
+        with _failing_fast():
+            options = options_of(context)
+            if options.dry_run:
+                return {}
+            summary = wiring.finish(
+                worker_settings(),
+                run_key=run_key_of(context),
+                max_rejection_rate=options.max_rejection_rate,
+            )
+            self.log.info("%s", summary)
+            if summary.failures:
+                raise RunFailed("; ".join(summary.failures))
+        return {
+            "planned": summary.planned,
+            "scored": summary.scored,
+            "rejected": summary.rejected,
+            "pending": summary.pending,
+        }

@@ -1,0 +1,103 @@
+"""The trigger form, and the way from a DAG run to the library's options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Param
+
+from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.options import RunOptions
+from clip_scoring.runs import Rescore, Trigger, WindowKind
+from clip_scoring.settings import Settings
+
+_TRIGGERS = {
+    "scheduled": Trigger.SCHEDULED,
+    "backfill": Trigger.BACKFILL,
+    "manual": Trigger.MANUAL,
+    "asset_triggered": Trigger.SCHEDULED,
+}
+
+
+def run_params() -> dict[str, Param]:
+    """Every choice of a run, with its range; sources and weights come from the registration."""
+    registered = Settings.from_environment().registrations
+    sources = list(registered.sources)
+    return {
+        "source": Param(
+            sources[0], enum=sources, title="Source", section="What",
+            description="Where pending records come from.",
+        ),
+        "day": Param(
+            None, type=["null", "string"], format="date", title="Day", section="What",
+            description="UTC day. Empty: the run's partition, or today without one.",
+        ),
+        "window": Param(
+            None, enum=[None, *map(str, WindowKind)], title="Window", section="What",
+            description="up_to_day: everything pending up to the day's end. day: that day only. "
+            "Empty: day for a backfill, else up_to_day.",
+        ),
+        "rescore": Param(
+            str(Rescore.MISSING), enum=[*map(str, Rescore)], title="Score again", section="What",
+            description="missing: only what is pending. rejected: rejections too. all: everything.",
+        ),
+        "limit": Param(
+            None, type=["null", "integer"], minimum=1, title="Limit", section="What",
+            description="At most so many records.",
+        ),
+        "dry_run": Param(
+            False, type="boolean", title="Dry run", section="What",
+            description="Count what would be planned and stop.",
+        ),
+        "weights": Param(
+            None, enum=[None, *registered.weights], title="Weights", section="How",
+            description="Registered weights. Empty: what CLIP_SCORING_WEIGHTS says, else tiny.",
+        ),
+        "dtype": Param(
+            None, enum=[None, *map(str, Dtype)], title="Number format", section="How",
+            description="Empty: float16 on a GPU, float32 on a CPU.",
+        ),
+        "tier": Param(
+            str(Tier.EXACT), enum=[*map(str, Tier)], title="Decode tier", section="How",
+            description="exact gives the reference processor's pixels.",
+        ),
+        "batch_size": Param(
+            64, type="integer", minimum=1, maximum=4096, title="Batch size", section="How",
+            description="Pairs that go to the device at once.",
+        ),
+        "shard_size": Param(
+            10_000, type="integer", minimum=1, maximum=10_000_000, title="Shard size",
+            section="How", description="Records per task; more when the backlog asks for it.",
+        ),
+        "max_rejection_rate": Param(
+            None, type=["null", "number"], minimum=0, maximum=1, title="Most rejections",
+            section="Quality gates",
+            description="The run fails when a larger share was rejected. Empty: no limit.",
+        ),
+    }  # fmt: skip
+
+
+def run_key_of(context: Mapping[str, Any]) -> str:
+    """The identity of the run: clearing a task asks for the same one again."""
+    return f"{context['dag_run'].dag_id}/{context['dag_run'].run_id}"
+
+
+def trigger_of(context: Mapping[str, Any]) -> Trigger:
+    """What started the DAG run, in the library's words."""
+    return _TRIGGERS[
+        str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
+    ]
+
+
+def options_of(context: Mapping[str, Any]) -> RunOptions:
+    """The run's options, validated again; the partition gives the day where the form does not."""
+    params = dict(context["params"])
+    dag_run = context["dag_run"]
+    partition = getattr(dag_run, "partition_key", None)
+    params["day"] = params.get("day") or partition or dag_run.run_after.date()
+    backfill = trigger_of(context) is Trigger.BACKFILL
+    params["window"] = params.get("window") or (
+        WindowKind.DAY if backfill else WindowKind.UP_TO_DAY
+    )
+    return RunOptions.of_params(params)
