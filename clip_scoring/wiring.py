@@ -19,7 +19,6 @@ from clip_scoring.options import RunOptions
 from clip_scoring.planning import judge_run, plan_run, preview
 from clip_scoring.ports import Scorer
 from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Trigger, Window
-from clip_scoring.sample.records import write_manifest, write_sample
 from clip_scoring.scoring import ShardResult, score_shard
 from clip_scoring.settings import Settings, SourceRegistration
 from clip_scoring.stores import schema
@@ -85,6 +84,11 @@ def finish(settings: Settings, *, run_key: str, max_rejection_rate: float | None
 
 def load_sample(settings: Settings, folder: Path) -> int:
     """Render the sample records below `folder`, put them into `clip.record`, count the changes."""
+    from clip_scoring.sample.records import (  # noqa: PLC0415  # no nightly run renders scenes
+        write_manifest,
+        write_sample,
+    )
+
     engine = _current_database(settings)
     sample = write_sample(folder)
     write_manifest(folder, sample)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers import CLIPModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
 
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint
@@ -106,6 +107,7 @@ def choose_device(wanted: str = "auto") -> str:
 
 
 def _load_model(weights: Weights, dtype: torch.dtype) -> Any:
+    transformers_logging.disable_progress_bar()
     try:
         model, report = CLIPModel.from_pretrained(
             weights.folder,
