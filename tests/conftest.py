@@ -1,0 +1,92 @@
+"""A real PostgreSQL for every test that asks, with a fresh database each."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+_AIRFLOW_HOME = tempfile.mkdtemp(prefix="clip-airflow-")
+atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
+_REPOSITORY = Path(__file__).parents[1]
+for _name in [each for each in os.environ if each.startswith(("AIRFLOW_", "CLIP_SCORING_"))]:
+    del os.environ[_name]
+os.environ.update(
+    AIRFLOW_HOME=_AIRFLOW_HOME,
+    AIRFLOW__CORE__DAGS_FOLDER=str(_REPOSITORY / "dags"),
+    AIRFLOW__CORE__PLUGINS_FOLDER=str(_REPOSITORY / "plugins"),
+    AIRFLOW__CORE__LOAD_EXAMPLES="False",
+    AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_AIRFLOW_HOME}/airflow.db",
+    HF_HUB_OFFLINE="1",
+)
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine
+from tests.world import World
+
+from clip_scoring.stores import schema
+from clip_scoring.stores.database import connect_engine
+from stack.postgres import PostgresServer
+
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for the session, with a template database that has the schema."""
+    with PostgresServer.temporary() as running:
+        running.create_database("template_clip")
+        engine = connect_engine(running.url("template_clip"))
+        schema.upgrade(engine)
+        engine.dispose()
+        yield running
+
+
+@pytest.fixture
+def empty_database(server: PostgresServer) -> str:
+    """The URL of a database without schema clip."""
+    name = f"empty_{next(_numbers)}"
+    server.create_database(name)
+    return server.url(name)
+
+
+@pytest.fixture
+def database(server: PostgresServer) -> str:
+    """The URL of a database with schema clip and no rows."""
+    name = f"clip_{next(_numbers)}"
+    connection = psycopg2.connect(server.url())
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template_clip")
+    connection.close()
+    return server.url(name)
+
+
+@pytest.fixture
+def engine(database: str) -> Engine:
+    return connect_engine(database)
+
+
+@pytest.fixture
+def world(engine: Engine) -> World:
+    """Records, planning and scoring with fake images and similarities over a real database."""
+    return World(engine)
+
+
+@pytest.fixture
+def sources_file(tmp_path: Path) -> Callable[[Path], Path]:
+    """Writes a registration of source `records` whose images lie below the given folder."""
+
+    def write(root: Path) -> Path:
+        path = tmp_path / "sources.yaml"
+        path.write_text(
+            f"sources:\n  records:\n    kind: postgres\n    image_roots: ['{root}']\n"
+        )
+        return path
+
+    return write
