@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 the run failed, 2 wrong use or configuration, 3 a later try may work.
     """
     arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("clip_scoring").setLevel(logging.INFO)
     try:
         arguments.command(Settings.from_environment(), arguments)
     except RunFailed as failed:
@@ -32,11 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClipScoringError as error:
         return _fail(error, EXIT_WRONG_USE if isinstance(error, Fatal) else EXIT_TRY_AGAIN)
     except OSError as error:
-        return _fail(error, EXIT_WRONG_USE)
+        return _fail(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE)
     return EXIT_DONE
 
 
-def _fail(error: Exception, code: int) -> int:
+def _fail(error: Exception | str, code: int) -> int:
     print(f"clip-scoring: {error}", file=sys.stderr)
     return code
 

@@ -10,6 +10,15 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import psycopg2
+import pytest
+from sqlalchemy import Engine
+
+from clip_scoring.stores import schema
+from clip_scoring.stores.database import connect_engine
+from stack.postgres import PostgresServer
+from tests.world import World
+
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="clip-airflow-")
 atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
 _REPOSITORY = Path(__file__).parents[1]
@@ -23,16 +32,6 @@ os.environ.update(
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_AIRFLOW_HOME}/airflow.db",
     HF_HUB_OFFLINE="1",
 )
-
-import psycopg2
-import pytest
-from sqlalchemy import Engine
-from tests.world import World
-
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
-from stack.postgres import PostgresServer
-
 _numbers = count(1)
 
 
@@ -84,9 +83,7 @@ def sources_file(tmp_path: Path) -> Callable[[Path], Path]:
 
     def write(root: Path) -> Path:
         path = tmp_path / "sources.yaml"
-        path.write_text(
-            f"sources:\n  records:\n    kind: postgres\n    image_roots: ['{root}']\n"
-        )
+        path.write_text(f"sources:\n  records:\n    kind: postgres\n    image_roots: ['{root}']\n")
         return path
 
     return write

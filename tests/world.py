@@ -64,7 +64,8 @@ class World:
     def add(self, records: Mapping[int, tuple[str, str]], created_at: datetime = MIDDAY) -> None:
         for key, (image_uri, caption) in records.items():
             self.sql(
-                "INSERT INTO clip.record (key, image_uri, caption, created_at) VALUES (:k,:i,:c,:t)",
+                "INSERT INTO clip.record (key, image_uri, caption, created_at) "
+                "VALUES (:k, :i, :c, :t)",
                 k=key, i=image_uri, c=caption, t=created_at,
             )  # fmt: skip
 
@@ -78,9 +79,7 @@ class World:
     def request(self, run_key: str, *, day: date = DAY, **options: object) -> RunRequest:
         settings = {"batch_size": 10, "shard_size": 20, "window": WindowKind.UP_TO_DAY, **options}
         window = Window.of_day(day, settings.pop("window"))
-        return RunRequest(
-            run_key, "records", FAKE_FINGERPRINT, window, Trigger.CLI, **settings
-        )
+        return RunRequest(run_key, "records", FAKE_FINGERPRINT, window, Trigger.CLI, **settings)
 
     def plan(self, run_key: str, **options: object) -> Plan:
         return plan_run(self.request(run_key, **options), source=self.source, runs=self.runs)
@@ -136,10 +135,13 @@ class World:
             assert (scored, rejected) == (score_rows, rejection_rows) or (
                 not latest and scored >= score_rows and rejected >= rejection_rows
             )
-        assert self.sql(
-            "SELECT record_key FROM clip.score JOIN clip.rejection "
-            "USING (source, record_key, fingerprint_id)"
-        ) == []
+        assert (
+            self.sql(
+                "SELECT record_key FROM clip.score JOIN clip.rejection "
+                "USING (source, record_key, fingerprint_id)"
+            )
+            == []
+        )
         if self.sql("SELECT to_regclass('offset_history')") == [(None,)]:
             return
         steps = self.sql(

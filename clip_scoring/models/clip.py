@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from transformers import CLIPModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -116,7 +117,7 @@ def _load_model(weights: Weights, dtype: torch.dtype) -> Any:
             dtype=dtype,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as broken:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as broken:
         first_line = str(broken).strip().splitlines()[0]
         raise WeightsInvalid(f"weights {weights.folder}: {first_line}") from broken
     if missing := sorted(report["missing_keys"]):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+
 from tests.world import World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -128,9 +129,7 @@ def test_the_fence_needs_both_epoch_and_offset(
     monkeypatch.setattr(
         postgres_sink,
         "query",
-        lambda name: (
-            database.text(weakened) if name == "move_checkpoint" else database.query(name)
-        ),
+        lambda name: database.text(weakened) if name == "move_checkpoint" else database.query(name),
     )
     world.add_many(40)
     world.watch_offsets()

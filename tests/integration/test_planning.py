@@ -4,13 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from tests.world import MIDDAY, World
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.planning import preview
 from clip_scoring.runs import Rescore, WindowKind
 from clip_scoring.settings import SourceRegistration
 from clip_scoring.stores.postgres_source import PostgresSource
+from tests.world import MIDDAY, World
 
 
 def test_shards_tile_the_pending_keys_on_the_batch_grid(world: World) -> None:

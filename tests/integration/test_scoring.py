@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import psycopg2
 import pytest
-from tests.world import SyntheticLoader, World
 
 from clip_scoring.errors import DatabaseUnreachable, Interrupted, ShardLost
 from clip_scoring.models.fake import FakeScorer
@@ -12,6 +11,7 @@ from clip_scoring.ports import LoadedImages
 from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.runs import Rescore
 from clip_scoring.stores.postgres_sink import PostgresSink
+from tests.world import SyntheticLoader, World
 
 SCORES = "SELECT record_key, encode(float4send(similarity), 'hex') FROM clip.score ORDER BY 1"
 
@@ -44,9 +44,9 @@ def test_a_run_scores_each_record_once_and_closes_green(world: World) -> None:
     summary = world.run("a")
     assert (summary.planned, summary.scored, summary.rejected, summary.pending) == (48, 45, 3, 0)
     assert summary.failures == ()
-    assert world.sql("SELECT state, planned, arrived, vanished, scored, rejected FROM clip.run") == [
-        ("succeeded", 48, 0, 0, 45, 3)
-    ]
+    assert world.sql(
+        "SELECT state, planned, arrived, vanished, scored, rejected FROM clip.run"
+    ) == [("succeeded", 48, 0, 0, 45, 3)]
     assert world.sql("SELECT record_key, reason FROM clip.rejection ORDER BY 1") == [
         ("46", "http_404_410"), ("47", "caption_empty"), ("48", "caption_empty")
     ]  # fmt: skip
