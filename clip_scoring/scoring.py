@@ -53,18 +53,18 @@ def score_shard(
     """
     run, claim = sink.claim(shard_id)
     scored = rejected = 0
-    clock = monotonic()
+    committing, clock = 0.0, monotonic()
     for batch in _loaded_ahead(run, claim, source=source, loader=loader):
         if stopping():
             raise Interrupted(f"shard {claim.number}: stopped at {claim.checkpoint.offset!r}")
         started = monotonic()
         outcomes = _outcomes(batch, scorer)
-        seconds = {**batch.stage_seconds, "score": monotonic() - started, "wall": -clock}
-        clock = monotonic()
-        seconds["wall"] += clock
-        claim = sink.commit(
-            claim, batch.stop, list(zip(batch.records, outcomes, strict=True)), seconds
-        )
+        done = monotonic()
+        # A commit cannot store its own duration: it goes along with the next one.
+        seconds = {"score": done - started, "commit": committing, "wall": done - clock}
+        rows = list(zip(batch.records, outcomes, strict=True))
+        claim = sink.commit(claim, batch.stop, rows, {**batch.stage_seconds, **seconds})
+        committing, clock = monotonic() - done, done
         scored += sum(isinstance(each, Score) for each in outcomes)
         rejected += sum(isinstance(each, Rejection) for each in outcomes)
     return ShardResult(shard_id, claim.checkpoint.epoch, scored, rejected)
