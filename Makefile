@@ -1,0 +1,70 @@
+# `make` alone lists what can be done here.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+PYTHON := $(VENV)/bin/python
+PINS := requirements.txt requirements-dev.txt
+COMPILE := $(PYTHON) -m piptools compile --quiet --no-emit-index-url --no-emit-find-links \
+	--strip-extras --no-header
+SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+
+.PHONY: help
+help: ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+
+.PHONY: setup
+setup: $(STAMP) ## Create .venv with everything pinned (the other targets call this)
+
+$(STAMP): $(PINS) pyproject.toml
+	@for name in python3.11 python3.12 python3 python; do \
+		if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then \
+			echo "installing into $(VENV) with $$name; this takes some minutes"; \
+			exec "$$name" -m venv $(VENV); \
+		fi; \
+	done; echo 'make setup needs Python 3.11 or 3.12 with its venv module' >&2; exit 1
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check $(PINS:%=-r %)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $(STAMP)
+
+.PHONY: demo
+demo: $(STAMP) ## Score the sample records under Airflow, print the result, stop everything
+	@$(PYTHON) -m stack demo
+
+.PHONY: up
+up: $(STAMP) ## Start the same stack to stay, with the Airflow UI
+	@$(PYTHON) -m stack up
+
+.PHONY: down
+down: $(STAMP) ## Stop what `make up` started
+	@$(PYTHON) -m stack down
+
+.PHONY: test
+test: $(STAMP) ## Run all tests
+	@$(PYTHON) -m pytest
+
+.PHONY: check
+check: $(STAMP) ## Look at format, lint, types and import rules
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m mypy
+	@$(VENV)/bin/lint-imports
+
+# A local build of torch carries a label such as +cpu, which nobody else can install.
+.PHONY: lock
+lock: $(STAMP) ## Pin the newest versions that requirements*.in allow
+	@$(COMPILE) --upgrade --output-file requirements.txt requirements.in
+	@sed -i 's/^\(torch==[^+ ]*\)+[^ ]*/\1/' requirements.txt
+	@$(COMPILE) --upgrade --output-file requirements-dev.txt requirements-dev.in
+
+.PHONY: weights
+weights: $(STAMP) ## Train the embedded weights anew
+	@$(PYTHON) -m clip_scoring.training.tiny --out clip_scoring/models/tiny
+
+.PHONY: clean
+clean: ## Stop everything; delete .stack, .venv and caches
+	@if [ -x $(PYTHON) ] && [ -d .stack ]; then $(PYTHON) -m stack clean; fi
+	@rm -rf .stack .venv .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info build
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Captioned scenes of simple shapes: the pictures the embedded weights learn from and the demo."""

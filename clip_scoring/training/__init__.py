@@ -1,0 +1,1 @@
+"""How the embedded default weights come about, and how good they are."""
