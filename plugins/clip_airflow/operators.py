@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowFailException
 from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
 from clip_airflow.connections import worker_settings
 from clip_airflow.params import options_of, run_key_of, trigger_of

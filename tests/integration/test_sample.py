@@ -8,13 +8,13 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from tests.world import World
 
 from clip_scoring import wiring
 from clip_scoring.options import RunOptions
 from clip_scoring.runs import RunSummary, Trigger
 from clip_scoring.sample.records import SampleKind
 from clip_scoring.settings import Settings
+from tests.world import World
 
 
 @pytest.fixture
