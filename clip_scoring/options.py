@@ -13,6 +13,7 @@ from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.runs import Rescore, WindowKind
 
 Choice = TypeVar("Choice", bound=StrEnum)
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +51,28 @@ class RunOptions:
 
 
 def _day(name: str, value: object) -> date:
+    if isinstance(value, date):
+        return value
     try:
-        return value if isinstance(value, date) else date.fromisoformat(str(value))
-    except ValueError as wrong:
-        raise SettingsInvalid(f"parameter {name}: {value!r} is not a date YYYY-MM-DD") from wrong
+        day = date.fromisoformat(str(value))
+    except ValueError:
+        day = None
+    if day is None or day.isoformat() != str(value):  # other ISO forms parse, with any tail
+        raise SettingsInvalid(f"parameter {name}: {value!r} is not a date YYYY-MM-DD")
+    return day
 
 
 def _whole(name: str, value: object) -> int:
     if isinstance(value, bool) or not str(value).isascii() or not str(value).isdigit():
         raise SettingsInvalid(f"parameter {name}: {value!r} is not a whole number")
+    if len(str(value)) > _MOST_DIGITS:
+        raise SettingsInvalid(f"parameter {name}: {value!r} has more than {_MOST_DIGITS} digits")
     return int(str(value))
 
 
 def _rate(name: str, value: object) -> float:
     try:
-        rate = float(str(value))
+        rate = float(str(value)) if str(value).isascii() else -1.0
     except ValueError:
         rate = -1.0
     if not 0.0 <= rate <= 1.0:

@@ -23,7 +23,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
 }
 FOREIGN = ("AIRFLOW", "CLIP_SCORING_", "PYTHON", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-PATIENCE_S = 15.0
+PATIENCE_S = 8.0
 
 
 @dataclass(frozen=True)

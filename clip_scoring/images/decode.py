@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -25,16 +24,14 @@ def decode(body: bytes, geometry: Geometry) -> Pixels:
     EXIF orientation is applied first, transparency is composited on white, of an animation the
     first frame counts, 16-bit channels keep their upper byte.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return _cropped(_resized(_opened(body), geometry), geometry)
-        except Refused:
-            raise
-        except MemoryError as too_much:
-            raise Refused(Reason.IMAGE_UNDECODABLE, "not enough memory") from too_much
-        except Exception as broken:  # Pillow's plug-ins raise a dozen types
-            raise Refused(Reason.IMAGE_UNDECODABLE, type(broken).__name__) from broken
+    try:
+        return _cropped(_resized(_opened(body), geometry), geometry)
+    except Refused:
+        raise
+    except MemoryError as too_much:
+        raise Refused(Reason.IMAGE_UNDECODABLE, "not enough memory") from too_much
+    except Exception as broken:  # Pillow's plug-ins raise a dozen types
+        raise Refused(Reason.IMAGE_UNDECODABLE, type(broken).__name__) from broken
 
 
 def _opened(body: bytes) -> Image.Image:
@@ -44,7 +41,7 @@ def _opened(body: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(body), formats=FORMATS)
     except UnidentifiedImageError as unknown:
         raise _unidentified(body) from unknown
-    except Image.DecompressionBombError as bomb:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
         raise Refused(Reason.IMAGE_TOO_MANY_PIXELS, "far over the limit") from bomb
     width, height = image.size
     if width * height > MAX_PIXELS:

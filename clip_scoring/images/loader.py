@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 from time import monotonic
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
+
+from PIL import Image
 
 from clip_scoring.geometry import Geometry
 from clip_scoring.images.decode import decode
@@ -43,6 +46,9 @@ class ImageLoader:
         self._geometry = geometry
         self._roots = tuple(roots)
         self._http = http
+        # Pillow warns of every odd file; what matters of it becomes a rejection.
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="load-image")
 
     def load(self, records: Sequence[Record]) -> LoadedImages:

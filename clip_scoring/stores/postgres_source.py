@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Engine,
     Integer,
     MetaData,
@@ -41,7 +43,7 @@ class PostgresSource:
         self.name = registration.name
         self._engine = engine
         self._records = _reflect(engine, registration.table)
-        self._outcomes = {name: _reflect(engine, f"clip.{name}") for name in ("score", "rejection")}
+        self._outcomes = (_reflect(engine, "clip.score"), _reflect(engine, "clip.rejection"))
         self._key_column = self._column(registration.key)
         self._key = _ordered(self._key_column)
         self._image_uri = func.coalesce(self._column(registration.image), "")
@@ -50,8 +52,10 @@ class PostgresSource:
 
     def count_pending(self, selection: Selection) -> int:
         """How many records of the selection are pending."""
-        counted = select(func.count()).select_from(self._records).where(self._pending(selection))
-        with transaction(self._engine, statement_timeout=_PLANNING_TIMEOUT) as connection:
+        wide = selection.keys.start is None or selection.keys.stop is None
+        pending = self._pending(selection, self._unsettled if wide else self._unsettled_by_lookup)
+        counted = select(func.count()).select_from(self._records).where(pending)
+        with self._planning() as connection:
             return connection.execute(counted).scalar_one()
 
     def ranges(self, selection: Selection, size: int, limit: int | None) -> Iterator[PlannedRange]:
@@ -61,7 +65,7 @@ class PostgresSource:
                 self._key.label("key"),
                 (func.row_number().over(order_by=self._key) - 1).label("ordinal"),
             )
-            .where(self._pending(selection))
+            .where(self._pending(selection, self._unsettled))
             .order_by(self._key)
             .limit(limit)
             .subquery()
@@ -72,7 +76,7 @@ class PostgresSource:
             .group_by(numbered.c.ordinal // size)
             .order_by(first)
         )
-        with transaction(self._engine, statement_timeout=_PLANNING_TIMEOUT) as connection:
+        with self._planning() as connection:
             rows = connection.execute(cut).all()
         starts = [row[0] for row in rows[1:]]
         stops = starts + [successor(row[1]) for row in rows[-1:]]
@@ -83,11 +87,13 @@ class PostgresSource:
         """The first `limit` pending records of the selection in key order."""
         wanted = (
             select(self._key, self._image_uri, self._caption)
-            .where(self._pending(selection))
+            .where(self._pending(selection, self._unsettled_by_lookup))
             .order_by(self._key)
             .limit(limit)
         )
         with transaction(self._engine) as connection:
+            # Walk the key's index and stop at the limit; never sort what is left of the shard.
+            connection.exec_driver_sql("SET LOCAL enable_sort = off")
             return [Record(*row) for row in connection.execute(wanted)]
 
     def _column(self, name: str) -> ColumnElement[str]:
@@ -96,7 +102,20 @@ class PostgresSource:
             raise SettingsInvalid(f"{self._records.fullname} has no column {name!r}, only {known}")
         return self._records.c[name]
 
-    def _pending(self, selection: Selection) -> ColumnElement[bool]:
+    @contextmanager
+    def _planning(self) -> Iterator[Connection]:
+        """A transaction for passes over many records.
+
+        Fresh tables have no statistics, and without them the planner compares every record with
+        every outcome; a hash join is right for any size.
+        """
+        with transaction(self._engine, statement_timeout=_PLANNING_TIMEOUT) as connection:
+            connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
+            yield connection
+
+    def _pending(
+        self, selection: Selection, unsettled: Callable[[Table, Selection], ColumnElement[bool]]
+    ) -> ColumnElement[bool]:
         """The definition of pending, as a condition on the records."""
         window, keys = selection.window, selection.keys
         conditions = [self._event_time < window.stop]
@@ -106,12 +125,22 @@ class PostgresSource:
             conditions.append(self._key >= keys.start)
         if keys.stop is not None:
             conditions.append(self._key < keys.stop)
-        for name, table in self._outcomes.items():
-            settled = self._settled(name, table, selection)
-            conditions.append(not_(select(1).select_from(table).where(settled).exists()))
+        conditions += [unsettled(table, selection) for table in self._outcomes]
         return and_(*conditions)
 
-    def _settled(self, name: str, table: Table, selection: Selection) -> ColumnElement[bool]:
+    def _unsettled(self, table: Table, selection: Selection) -> ColumnElement[bool]:
+        """As an anti-join, for a pass over the whole source."""
+        return not_(select(1).select_from(table).where(self._settled(table, selection)).exists())
+
+    def _unsettled_by_lookup(self, table: Table, selection: Selection) -> ColumnElement[bool]:
+        """As one look-up by primary key per record, for a batch or a shard of a large source.
+
+        A scalar subquery is never turned into a join, whatever the statistics say.
+        """
+        settled = select(func.count()).select_from(table).where(self._settled(table, selection))
+        return settled.scalar_subquery() == 0
+
+    def _settled(self, table: Table, selection: Selection) -> ColumnElement[bool]:
         """An outcome in `table` that takes its record out of the selection."""
         belongs = and_(
             table.c.source == self.name,
@@ -123,7 +152,7 @@ class PostgresSource:
             return and_(belongs, by_this_run)
         separated = self._image_uri.concat("\x1f").concat(self._caption)
         unchanged = table.c.input_md5 == cast(func.md5(separated), Uuid)
-        if name == "score":
+        if table.name == "score":
             return and_(belongs, unchanged)
         if selection.rescore is Rescore.REJECTED:
             return and_(belongs, unchanged, by_this_run)

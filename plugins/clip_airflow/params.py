@@ -15,8 +15,8 @@ from clip_scoring.settings import Settings
 _TRIGGERS = {
     "scheduled": Trigger.SCHEDULED,
     "backfill": Trigger.BACKFILL,
-    "manual": Trigger.MANUAL,
     "asset_triggered": Trigger.SCHEDULED,
+    "asset_materialization": Trigger.SCHEDULED,
 }
 
 
@@ -85,9 +85,8 @@ def run_key_of(context: Mapping[str, Any]) -> str:
 
 def trigger_of(context: Mapping[str, Any]) -> Trigger:
     """What started the DAG run, in the library's words."""
-    return _TRIGGERS[
-        str(getattr(context["dag_run"].run_type, "value", context["dag_run"].run_type))
-    ]
+    run_type = context["dag_run"].run_type
+    return _TRIGGERS.get(str(getattr(run_type, "value", run_type)), Trigger.MANUAL)
 
 
 def options_of(context: Mapping[str, Any]) -> RunOptions:

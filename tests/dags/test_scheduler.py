@@ -111,6 +111,10 @@ def test_three_kills_of_the_task_end_complete_with_the_bytes_of_an_unbroken_run(
     assert world.sql("SELECT sum(scored), sum(rejected) FROM offset_history") == [(220, 20)]
     world.check_invariants()
 
+    path = f"/api/v2/dags/{DAG}/dagRuns/{run}/taskInstances"
+    shown = [each["rendered_map_index"] for each in night.api.get(path)["task_instances"]]
+    assert sorted(filter(None, shown)) == ["0: [1, 241)"]
+
     killed = world.sql(SCORES)
     score_all_again_unbroken(night.site)
     assert world.sql(SCORES) == killed

@@ -4,11 +4,14 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.planning import preview
 from clip_scoring.runs import Rescore, WindowKind
 from clip_scoring.settings import SourceRegistration
+from clip_scoring.shards import KeyRange
+from clip_scoring.stores.database import transaction
 from clip_scoring.stores.postgres_source import PostgresSource
 from tests.world import MIDDAY, World
 
@@ -157,3 +160,32 @@ def test_a_date_without_records_plans_an_empty_run(world: World) -> None:
     summary = world.run("a", day=date(2020, 1, 1))
     assert (summary.planned, summary.failures) == (0, ())
     assert world.sql("SELECT state FROM clip.run") == [("succeeded",)]
+
+
+def test_a_batch_is_read_by_key_and_each_outcome_looked_up_whatever_the_statistics_say(
+    world: World,
+) -> None:
+    world.add_many(5000)
+    plan = world.plan("a", shard_size=5000)
+    world.sql(
+        "INSERT INTO clip.score SELECT 'records', key::text, 1, 0.5, false, gen_random_uuid(), "
+        ":run, :shard FROM clip.record",
+        run=plan.run_id, shard=plan.shards[0].shard_id,
+    )  # fmt: skip
+    sent: list[tuple[str, dict[str, object]]] = []
+    event.listen(
+        world.engine,
+        "before_cursor_execute",
+        lambda _c, _cursor, statement, values, _x, _many: sent.append((statement, values)),
+    )
+    batch = world.runs.get("a").selection(KeyRange(1, 5001))
+    assert len(world.source.read_pending(batch, 10)) == 10
+    (setting, _), (statement, values) = sent[-2:]
+    with transaction(world.engine) as connection:
+        connection.exec_driver_sql(setting)
+        lines = connection.exec_driver_sql(f"EXPLAIN {statement}", values).scalars().all()
+    explained = "\n".join(lines)
+    assert "Join" not in explained, explained
+    assert "Index Scan using record_pkey" in explained, explained
+    lookup = explained.partition("score_pkey")[2]
+    assert "(record_key = (record.key)::text)" in lookup.partition("rejection")[0], explained

@@ -38,12 +38,13 @@ def nearest_name(rgb: np.ndarray) -> Colour:
 def middle_colour(picture: Image.Image, shape: Shape) -> np.ndarray:
     x, y = int(shape.x * picture.width), int(shape.y * picture.height)
     around = np.asarray(picture)[max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
-    return np.median(around.reshape(-1, 3), axis=0)
+    return np.asarray(np.median(around.reshape(-1, 3), axis=0))
 
 
 def border_colour(picture: Image.Image) -> np.ndarray:
     pixels = np.asarray(picture)
-    return np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return np.asarray(np.median(border, axis=0))
 
 
 def test_the_same_seed_gives_the_same_scene_caption_and_pixels() -> None:

@@ -1,0 +1,36 @@
+"""The two published scales, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from clip_scoring.similarity import clip_score, similarity_01
+
+
+@pytest.mark.parametrize(
+    ("cosine", "expected"), [(1.0, 2.5), (0.5, 1.25), (0.25, 0.625), (0.0, 0.0)]
+)
+def test_clip_score_is_two_and_a_half_times_a_positive_cosine(
+    cosine: float, expected: float
+) -> None:
+    assert clip_score(cosine) == expected
+
+
+@pytest.mark.parametrize("cosine", [-1.0, -0.5, -1e-12])
+def test_clip_score_of_a_negative_cosine_is_zero(cosine: float) -> None:
+    assert clip_score(cosine) == 0.0
+
+
+def test_clip_score_of_a_negative_cosine_prints_without_a_sign() -> None:
+    assert math.copysign(1.0, clip_score(-1.0)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("cosine", "expected"), [(-1.0, 0.0), (-0.5, 0.25), (0.0, 0.5), (0.5, 0.75), (1.0, 1.0)]
+)
+def test_similarity_01_moves_the_cosine_to_the_unit_interval(
+    cosine: float, expected: float
+) -> None:
+    assert similarity_01(cosine) == expected
