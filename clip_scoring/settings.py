@@ -15,7 +15,7 @@ from clip_scoring.errors import SettingsInvalid
 
 DEFAULT_REGISTRATIONS = Path(__file__).parents[1] / "config" / "sources.yaml"
 TINY = "tiny"
-_NAME = re.compile(r"^[a-z][a-z0-9_-]{0,62}$")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,11 @@ def read_registrations(path: Path) -> Registrations:
         raise SettingsInvalid(f"{path}: {missing.strerror}") from missing
     except (yaml.YAMLError, UnicodeDecodeError) as broken:
         raise SettingsInvalid(f"{path}: not valid YAML: {str(broken).splitlines()[0]}") from broken
-    if not isinstance(tree, dict) or not isinstance(tree.get("sources"), dict):
+    if (
+        not isinstance(tree, dict)
+        or not tree.get("sources")
+        or not isinstance(tree["sources"], dict)
+    ):
         raise SettingsInvalid(f"{path}: needs a mapping `sources:` with one entry per source")
     sources = {name: _source(path, name, entry) for name, entry in tree["sources"].items()}
     weights = tree.get("weights") or {}
@@ -107,7 +111,7 @@ def read_registrations(path: Path) -> Registrations:
 
 
 def _is_name(name: object) -> bool:
-    return isinstance(name, str) and bool(_NAME.match(name))
+    return isinstance(name, str) and bool(_NAME.fullmatch(name))
 
 
 def _source(path: Path, name: object, entry: object) -> SourceRegistration:
@@ -118,20 +122,32 @@ def _source(path: Path, name: object, entry: object) -> SourceRegistration:
         raise SettingsInvalid(f"{where}: needs `kind: postgres`")
     columns = entry.get("columns") or {}
     known = {"kind", "connection", "table", "columns", "image_roots", "http"}
-    if surplus := sorted(set(entry) - known):
+    if surplus := sorted(set(entry) - known, key=str):
         raise SettingsInvalid(f"{where}: unknown setting {surplus[0]!r}, known: {sorted(known)}")
     if not isinstance(columns, dict) or set(columns) - {"key", "image", "caption", "event_time"}:
         raise SettingsInvalid(f"{where}: columns are key, image, caption, event_time")
-    http = entry.get("http") or {}
+    networks, ports = _http(where, entry.get("http") or {})
     return SourceRegistration(
         name=name,
         connection=str(entry.get("connection", "clip_scoring_db")),
         image_roots=tuple(_roots(path, where, entry.get("image_roots") or [])),
-        allowed_networks=tuple(str(each) for each in http.get("allowed_networks", [])),
-        allowed_ports=(80, 443, *(int(each) for each in http.get("allowed_ports", []))),
+        allowed_networks=tuple(str(each) for each in networks),
+        allowed_ports=(80, 443, *ports),
         **({"table": str(entry["table"])} if "table" in entry else {}),
         **{part: str(column) for part, column in columns.items()},
     )
+
+
+def _http(where: str, http: Any) -> tuple[list[Any], list[int]]:
+    """The allowed networks, which `parse_networks` checks, and the allowed ports."""
+    if not isinstance(http, dict) or set(http) - {"allowed_networks", "allowed_ports"}:
+        raise SettingsInvalid(f"{where}: http has allowed_networks and allowed_ports")
+    networks, ports = http.get("allowed_networks") or [], http.get("allowed_ports") or []
+    if not isinstance(networks, list):
+        raise SettingsInvalid(f"{where}: allowed_networks is a list")
+    if not isinstance(ports, list) or not all(type(p) is int and 0 < p < 65536 for p in ports):
+        raise SettingsInvalid(f"{where}: allowed_ports is a list of numbers from 1 to 65535")
+    return networks, ports
 
 
 def _roots(path: Path, where: str, roots: Any) -> list[Path]:

@@ -93,6 +93,7 @@ class Site:
             "LOGGING__BASE_LOG_FOLDER": str(self.state.logs / "tasks"),
             "SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
             "SCHEDULER__ENABLE_HEALTH_CHECK": "False",
+            "SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "15",  # a killed stack leaves some behind
             "SCHEDULER__USE_JOB_SCHEDULE": str(self.scheduled),
             "USAGE_DATA_COLLECTION__ENABLED": "False",
         }

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from stack.airflow import COMPONENTS, METADATA, OURS, Site, write_login
 from stack.layout import State
 from stack.postgres import PostgresServer, free_port
-from stack.processes import Running, StackError, died, finish, poll, start
+from stack.processes import Running, StackError, died, finish, last_lines, poll, start
 from stack.rest import Api, Unreachable, dag_known, ensure_pool, healthy, log_in
 
 DAG = "clip_scoring"
@@ -136,7 +136,7 @@ def listening(crew: Crew, site: Site) -> bool:
         raise StackError(f"the API server is silent for {READY_LIMIT_S:.0f} s (log: {server.log})")
     if server.alive():
         return True
-    if PORT_TAKEN not in died(server, 20):
+    if PORT_TAKEN not in last_lines(server.log, 20):
         raise StackError(died(server))
     return False
 

@@ -15,6 +15,7 @@ from typing import IO
 GUARD = Path(__file__).with_name("guard.py")
 POLL_S = 0.05
 MARGIN_S = 15.0
+LAST_WORDS = 300
 
 
 class StackError(Exception):
@@ -146,9 +147,9 @@ def finish(running: Running, *, limit_s: float) -> None:
         raise StackError(died(running))
 
 
-def died(running: Running, lines: int = 2) -> str:
-    """One line about a command that ended: its code, its last lines, and where the rest is."""
-    words = last_lines(running.log, lines) or "no output"
+def died(running: Running) -> str:
+    """One line about a command that ended: its code, its last words, and where the rest is."""
+    words = last_lines(running.log, 2)[-LAST_WORDS:] or "no output"
     return f"{running.name} ended with code {running.exit_code()}: {words} (log: {running.log})"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import RemoteDisconnected
 from time import monotonic
 from typing import Any
 from urllib.parse import urljoin
@@ -118,6 +119,15 @@ class HttpFetcher:
             raise Refused(Reason.URI_FORBIDDEN, f"port {port} is not allowed")
 
     def _request(self, uri: str) -> urllib3.BaseHTTPResponse:
+        """One GET; a second one when a kept connection turns out to have been closed."""
+        try:
+            return self._send(uri)
+        except ProtocolError as failed:
+            if not isinstance(failed.args[-1], RemoteDisconnected | ConnectionResetError):
+                raise
+            return self._send(uri)
+
+    def _send(self, uri: str) -> urllib3.BaseHTTPResponse:
         return self._pool.request(
             "GET",
             uri,
@@ -132,7 +142,10 @@ class HttpFetcher:
         location = response.headers.get("Location")
         if response.status not in _REDIRECTS or not location:
             return None
-        target = urljoin(uri, location)
+        try:
+            target = urljoin(uri, location)
+        except ValueError as broken:
+            raise Refused(Reason.URI_INVALID, "redirect to what is no URL") from broken
         if uri.lower().startswith("https:") and not target.lower().startswith("https:"):
             raise Refused(Reason.URI_FORBIDDEN, "redirect from https to another scheme")
         return target
@@ -186,8 +199,8 @@ def _check_status(response: urllib3.BaseHTTPResponse) -> None:
             raise Refused(Reason.HTTP_404_410, detail)
         case 429:
             wait = response.headers.get("Retry-After", "")
-            seconds = int(wait) if wait.isascii() and wait.isdigit() else None
-            raise Refused(Reason.HTTP_429, detail, retry_after=min(seconds or 0, 86_400))
+            seconds = int(wait[:9]) if wait.isascii() and wait.isdigit() else 0
+            raise Refused(Reason.HTTP_429, detail, retry_after=min(seconds, 86_400))
         case _ if status >= 500:
             raise Refused(Reason.HTTP_5XX, detail)
         case _:

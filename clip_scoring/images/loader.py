@@ -21,6 +21,7 @@ from clip_scoring.ports import LoadedImages, Pixels
 from clip_scoring.records import Reason, Record, Rejection
 
 MAX_BYTES = 20 * 1024 * 1024
+MAX_URI_LENGTH = 4096
 
 
 class Fetcher(Protocol):
@@ -93,6 +94,8 @@ def _located(uri: str) -> tuple[str, str]:
     """Scheme ('' for a plain path) and path of an image URI."""
     if not uri.strip():
         raise Refused(Reason.URI_INVALID, "empty")
+    if len(uri) > MAX_URI_LENGTH:
+        raise Refused(Reason.URI_INVALID, f"{len(uri)} characters, limit {MAX_URI_LENGTH}")
     if any(ord(each) < 32 or ord(each) == 127 or 0xD800 <= ord(each) < 0xE000 for each in uri):
         raise Refused(Reason.URI_INVALID, "control characters")
     scheme, colon, _ = uri.partition(":")

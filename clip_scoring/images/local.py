@@ -29,7 +29,7 @@ def read_below(roots: Iterable[Path], path: str, *, limit: int) -> bytes:
             continue
         try:
             return _read(root, inside, limit)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             missing = True
         except OSError as failed:
             raise _refusal(failed) from failed
@@ -57,10 +57,11 @@ def _read(root: Path, inside: Path, limit: int) -> bytes:
         file = os.open(inside.name or ".", _FILE, dir_fd=folder)
     finally:
         os.close(folder)
+    found = os.fstat(file)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(file)
+        raise Refused(Reason.URI_FORBIDDEN, "not a regular file")
     with os.fdopen(file, "rb") as stream:
-        found = os.fstat(stream.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise Refused(Reason.URI_FORBIDDEN, "not a regular file")
         if found.st_size > limit:
             raise Refused(Reason.IMAGE_TOO_LARGE, f"{found.st_size} bytes, limit {limit}")
         return stream.read(limit)
@@ -69,8 +70,6 @@ def _read(root: Path, inside: Path, limit: int) -> bytes:
 def _refusal(failed: OSError) -> Refused:
     if failed.errno in {errno.ENAMETOOLONG, errno.EINVAL}:
         return Refused(Reason.URI_INVALID, "the path is too long")
-    if failed.errno == errno.ENOTDIR:
-        return Refused(Reason.OBJECT_NOT_FOUND, "no such file")
     if failed.errno in {errno.EACCES, errno.EPERM}:
         return Refused(Reason.OBJECT_FORBIDDEN, "permission denied")
     if failed.errno in {errno.ELOOP, errno.ENXIO}:

@@ -12,6 +12,9 @@ from clip_scoring.options import RunOptions
 from clip_scoring.runs import Rescore, Trigger, WindowKind
 from clip_scoring.settings import Settings
 
+AUTO = "auto"
+"""What the form offers where the product decides; the library's options say None."""
+
 _TRIGGERS = {
     "scheduled": Trigger.SCHEDULED,
     "backfill": Trigger.BACKFILL,
@@ -23,7 +26,18 @@ _TRIGGERS = {
 def run_params() -> dict[str, Param]:
     """Every choice of a run, with its range; sources and weights come from the registration."""
     registered = Settings.from_environment().registrations
-    sources = list(registered.sources)
+    return {
+        **_what_params(list(registered.sources)),
+        **_how_params(list(registered.weights)),
+        "max_rejection_rate": Param(
+            None, type=["null", "number"], minimum=0, maximum=1, title="Most rejections",
+            section="Quality gates",
+            description="The run fails when a larger share was rejected. Empty: no limit.",
+        ),
+    }  # fmt: skip
+
+
+def _what_params(sources: list[str]) -> dict[str, Param]:
     return {
         "source": Param(
             sources[0], enum=sources, title="Source", section="What",
@@ -34,9 +48,9 @@ def run_params() -> dict[str, Param]:
             description="UTC day. Empty: the run's partition, or today without one.",
         ),
         "window": Param(
-            None, enum=[None, *map(str, WindowKind)], title="Window", section="What",
+            AUTO, enum=[AUTO, *map(str, WindowKind)], title="Window", section="What",
             description="up_to_day: everything pending up to the day's end. day: that day only. "
-            "Empty: day for a backfill, else up_to_day.",
+            "auto: day for a backfill, else up_to_day.",
         ),
         "rescore": Param(
             str(Rescore.MISSING), enum=[*map(str, Rescore)], title="Score again", section="What",
@@ -50,13 +64,18 @@ def run_params() -> dict[str, Param]:
             False, type="boolean", title="Dry run", section="What",
             description="Count what would be planned and stop.",
         ),
+    }  # fmt: skip
+
+
+def _how_params(weights: list[str]) -> dict[str, Param]:
+    return {
         "weights": Param(
-            None, enum=[None, *registered.weights], title="Weights", section="How",
-            description="Registered weights. Empty: what CLIP_SCORING_WEIGHTS says, else tiny.",
+            AUTO, enum=[AUTO, *weights], title="Weights", section="How",
+            description="Registered weights. auto: what CLIP_SCORING_WEIGHTS says, else tiny.",
         ),
         "dtype": Param(
-            None, enum=[None, *map(str, Dtype)], title="Number format", section="How",
-            description="Empty: float16 on a GPU, float32 on a CPU.",
+            AUTO, enum=[AUTO, *map(str, Dtype)], title="Number format", section="How",
+            description="auto: float16 on a GPU, float32 on a CPU.",
         ),
         "tier": Param(
             str(Tier.EXACT), enum=[*map(str, Tier)], title="Decode tier", section="How",
@@ -69,11 +88,6 @@ def run_params() -> dict[str, Param]:
         "shard_size": Param(
             10_000, type="integer", minimum=1, maximum=10_000_000, title="Shard size",
             section="How", description="Records per task; more when the backlog asks for it.",
-        ),
-        "max_rejection_rate": Param(
-            None, type=["null", "number"], minimum=0, maximum=1, title="Most rejections",
-            section="Quality gates",
-            description="The run fails when a larger share was rejected. Empty: no limit.",
         ),
     }  # fmt: skip
 
@@ -91,7 +105,7 @@ def trigger_of(context: Mapping[str, Any]) -> Trigger:
 
 def options_of(context: Mapping[str, Any]) -> RunOptions:
     """The run's options, validated again; the partition gives the day where the form does not."""
-    params = dict(context["params"])
+    params = {name: None if given == AUTO else given for name, given in context["params"].items()}
     dag_run = context["dag_run"]
     partition = getattr(dag_run, "partition_key", None)
     params["day"] = params.get("day") or partition or dag_run.run_after.date()

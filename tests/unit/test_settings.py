@@ -169,7 +169,7 @@ def test_a_source_of_another_kind_is_refused(write: Write, entry: str) -> None:
     ("setting", "message"),
     [
         ("password: x", "unknown setting 'password', known: "),
-        ("1: x, zeta: y", "unknown setting "),
+        ("1: x, zeta: y", "unknown setting 1, known: "),
         ("columns: [id]", "columns are key, image, caption, event_time"),
         ("columns: {id: id}", "columns are key, image, caption, event_time"),
         ("image_roots: /srv/images", "image_roots is a list of folders"),
@@ -177,8 +177,6 @@ def test_a_source_of_another_kind_is_refused(write: Write, entry: str) -> None:
         ("http: 8080", "http has allowed_networks and allowed_ports"),
         ("http: {networks: []}", "http has allowed_networks and allowed_ports"),
         ("http: {allowed_networks: 10.0.0.0/8}", "allowed_networks is a list"),
-        ("http: {allowed_networks: [intranet]}", "allowed_networks: 'intranet'"),
-        ("http: {allowed_networks: [10.0.0.1/8]}", "allowed_networks: 10.0.0.1/8"),
         ("http: {allowed_ports: 8080}", "allowed_ports is a list of numbers from 1 to 65535"),
         ("http: {allowed_ports: [http]}", "allowed_ports is a list of numbers from 1 to 65535"),
         ("http: {allowed_ports: [70000]}", "allowed_ports is a list of numbers from 1 to 65535"),
