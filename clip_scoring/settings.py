@@ -15,6 +15,8 @@ from clip_scoring.errors import SettingsInvalid
 
 DEFAULT_REGISTRATIONS = Path(__file__).parents[1] / "config" / "sources.yaml"
 TINY = "tiny"
+CONNECTION = "clip_scoring_db"
+"""The Airflow connection to the one database that holds records and outcomes."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 
 
@@ -23,7 +25,6 @@ class SourceRegistration:
     """A place that pending records may come from; a run names it, nobody types a table."""
 
     name: str
-    connection: str
     table: str = "clip.record"
     key: str = "key"
     image: str = "image_uri"
@@ -62,9 +63,9 @@ class Settings:
         cls, environ: Mapping[str, str] = os.environ, *, database_url: str | None = None
     ) -> Settings:
         """Read `CLIP_SCORING_DATABASE_URL`, `_WEIGHTS`, `_SOURCES`; raises SettingsInvalid."""
-        path = Path(environ.get("CLIP_SCORING_SOURCES") or DEFAULT_REGISTRATIONS)
+        named = environ.get("CLIP_SCORING_SOURCES")
         return cls(
-            registrations=read_registrations(path),
+            registrations=read_registrations(Path(named)) if named else _default_registrations(),
             database_url=database_url or environ.get("CLIP_SCORING_DATABASE_URL") or None,
             weights=environ.get("CLIP_SCORING_WEIGHTS") or TINY,
         )
@@ -85,6 +86,13 @@ class Settings:
             known = ", ".join(self.registrations.weights)
             raise SettingsInvalid(f"weights {name!r} are not registered: {known}")
         return self.registrations.weights[name]
+
+
+def _default_registrations() -> Registrations:
+    """The repository's file; `clip.record` alone where only the package is installed."""
+    if DEFAULT_REGISTRATIONS.exists():
+        return read_registrations(DEFAULT_REGISTRATIONS)
+    return Registrations({"records": SourceRegistration("records")})
 
 
 def read_registrations(path: Path) -> Registrations:
@@ -120,6 +128,8 @@ def _source(path: Path, name: object, entry: object) -> SourceRegistration:
         raise SettingsInvalid(f"{where}: a name is lower case letters, digits, _ and -")
     if not isinstance(entry, dict) or entry.get("kind") != "postgres":
         raise SettingsInvalid(f"{where}: needs `kind: postgres`")
+    if entry.get("connection", CONNECTION) != CONNECTION:
+        raise SettingsInvalid(f"{where}: records lie in the database of connection {CONNECTION}")
     columns = entry.get("columns") or {}
     known = {"kind", "connection", "table", "columns", "image_roots", "http"}
     if surplus := sorted(set(entry) - known, key=str):
@@ -129,7 +139,6 @@ def _source(path: Path, name: object, entry: object) -> SourceRegistration:
     networks, ports = _http(where, entry.get("http") or {})
     return SourceRegistration(
         name=name,
-        connection=str(entry.get("connection", "clip_scoring_db")),
         image_roots=tuple(_roots(path, where, entry.get("image_roots") or [])),
         allowed_networks=tuple(str(each) for each in networks),
         allowed_ports=(80, 443, *ports),

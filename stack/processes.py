@@ -15,7 +15,7 @@ from typing import IO
 GUARD = Path(__file__).with_name("guard.py")
 POLL_S = 0.05
 MARGIN_S = 15.0
-LAST_WORDS = 300
+LINE_WIDTH = 160
 
 
 class StackError(Exception):
@@ -149,7 +149,7 @@ def finish(running: Running, *, limit_s: float) -> None:
 
 def died(running: Running) -> str:
     """One line about a command that ended: its code, its last words, and where the rest is."""
-    words = last_lines(running.log, 2)[-LAST_WORDS:] or "no output"
+    words = last_lines(running.log, 2) or "no output"
     return f"{running.name} ended with code {running.exit_code()}: {words} (log: {running.log})"
 
 
@@ -160,11 +160,11 @@ def open_log(path: Path) -> IO[bytes]:
 
 
 def last_lines(path: Path, count: int) -> str:
-    """The end of a log without empty lines, joined to one line."""
+    """The end of a log without empty lines, each cut, joined to one line."""
     if not path.exists():
         return ""
     lines = path.read_bytes()[-65536:].decode(errors="replace").splitlines()
-    return " | ".join([line.strip() for line in lines if line.strip()][-count:])
+    return " | ".join([line.strip()[:LINE_WIDTH] for line in lines if line.strip()][-count:])
 
 
 def poll(reached: Callable[[], bool], *, limit_s: float, every_s: float = POLL_S) -> bool:

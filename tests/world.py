@@ -42,9 +42,7 @@ class World:
     """What a test does to the database, in the product's words."""
 
     engine: Engine
-    registration: SourceRegistration = field(
-        default_factory=lambda: SourceRegistration("records", "unused")
-    )
+    registration: SourceRegistration = field(default_factory=lambda: SourceRegistration("records"))
     scorer: FakeScorer = field(default_factory=FakeScorer)
     loader: SyntheticLoader = field(default_factory=SyntheticLoader)
 

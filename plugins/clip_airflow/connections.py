@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from airflow.sdk import BaseHook
 
-from clip_scoring.settings import Settings
-
-CONNECTION = "clip_scoring_db"
+from clip_scoring.settings import CONNECTION, Settings
 
 
 def worker_settings() -> Settings:

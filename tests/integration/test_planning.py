@@ -140,7 +140,7 @@ def test_a_users_own_table_with_text_or_uuid_keys_is_scored_in_key_order(
         world.sql('INSERT INTO "My Shop".pictures VALUES (:k, :p, :c, :t)',
                   k=key, p="image", c=f"caption {key}", t=MIDDAY)  # fmt: skip
     world.registration = SourceRegistration(
-        "records", "unused", "My Shop.pictures", "sku", "photo", "Alt Text", "added"
+        "records", "My Shop.pictures", "sku", "photo", "Alt Text", "added"
     )
     summary = world.run("a", batch_size=2, shard_size=2)
     assert (summary.scored, summary.pending, summary.failures) == (5, 0, ())
@@ -151,9 +151,9 @@ def test_a_users_own_table_with_text_or_uuid_keys_is_scored_in_key_order(
 
 def test_unknown_tables_and_columns_are_refused_by_name(world: World) -> None:
     with pytest.raises(SettingsInvalid, match=r"no table or view clip\.nothing"):
-        PostgresSource(world.engine, SourceRegistration("x", "c", table="clip.nothing"))
+        PostgresSource(world.engine, SourceRegistration("x", table="clip.nothing"))
     with pytest.raises(SettingsInvalid, match=r"has no column 'nope', only key, image_uri"):
-        PostgresSource(world.engine, SourceRegistration("x", "c", caption="nope"))
+        PostgresSource(world.engine, SourceRegistration("x", caption="nope"))
 
 
 def test_a_date_without_records_plans_an_empty_run(world: World) -> None:

@@ -23,7 +23,7 @@ sources:
     kind: postgres
   archive:
     kind: postgres
-    connection: old_db
+    connection: clip_scoring_db
     table: museum.objects
     columns: {key: id, image: photo, caption: title, event_time: seen_at}
     image_roots: [/srv/images, scans]
@@ -57,7 +57,6 @@ def refusal(path: Path) -> str:
 def test_a_source_of_a_kind_alone_takes_the_defaults(write: Write) -> None:
     assert read_registrations(write(GOOD)).source("records") == SourceRegistration(
         name="records",
-        connection="clip_scoring_db",
         table="clip.record",
         key="key",
         image="image_uri",
@@ -72,7 +71,6 @@ def test_a_source_of_a_kind_alone_takes_the_defaults(write: Write) -> None:
 def test_a_source_is_read_in_full(write: Write, tmp_path: Path) -> None:
     assert read_registrations(write(GOOD)).source("archive") == SourceRegistration(
         name="archive",
-        connection="old_db",
         table="museum.objects",
         key="id",
         image="photo",
@@ -102,9 +100,7 @@ def test_the_embedded_weights_are_always_registered(write: Write) -> None:
 
 def test_empty_settings_mean_the_defaults(write: Write) -> None:
     text = "sources: {a: {kind: postgres, columns: , image_roots: , http: }}\nweights:\n"
-    assert read_registrations(write(text)) == Registrations(
-        {"a": SourceRegistration("a", "clip_scoring_db")}
-    )
+    assert read_registrations(write(text)) == Registrations({"a": SourceRegistration("a")})
 
 
 def test_the_file_in_the_repository_can_be_read() -> None:
@@ -241,3 +237,18 @@ def test_a_database_url_given_by_hand_wins_over_the_environment() -> None:
     environ = {"CLIP_SCORING_DATABASE_URL": "postgresql://environment/db"}
     found = Settings.from_environment(environ, database_url="postgresql://hand/db")
     assert found.require_database_url() == "postgresql://hand/db"
+
+
+def test_records_in_another_database_than_the_outcomes_are_refused(write: Write) -> None:
+    text = "sources: {records: {kind: postgres, connection: other_db}}"
+    assert refusal(write(text)) == (
+        "source 'records': records lie in the database of connection clip_scoring_db"
+    )
+
+
+def test_an_installed_package_without_its_repository_has_the_default_source(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("clip_scoring.settings.DEFAULT_REGISTRATIONS", tmp_path / "none.yaml")
+    registered = Settings.from_environment({}).registrations
+    assert registered.sources == {"records": SourceRegistration("records")}
