@@ -26,7 +26,7 @@ $(STAMP): $(PINS) pyproject.toml
 		fi; \
 	done; echo 'make setup needs Python 3.11 or 3.12 with its venv module' >&2; exit 1
 	@$(PYTHON) -m pip install --quiet --disable-pip-version-check $(PINS:%=-r %)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@PYTHONWARNINGS=ignore $(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $(STAMP)
 
 .PHONY: demo

@@ -49,8 +49,9 @@ def demo() -> int:
 def show(crew: Crew, site: Site, api: Api, clock: Clock) -> int:
     """Run the DAG and print the result."""
     unpause(api, DAG)
-    run = unfinished(api, DAG) or trigger(api, DAG, LAST_DAY)
-    clock.say(f"run {run} of DAG {DAG} for {LAST_DAY}")
+    left = unfinished(api, DAG)
+    run = left or trigger(api, DAG, LAST_DAY)
+    clock.say(f"{'continuing' if left else 'started'} run {run} of DAG {DAG} for {LAST_DAY}")
     verdict = watch(crew, api, run, clock)
     clock.say(f"the run ended: {verdict}")
     found = read_findings(site.database_url, site.state.sample / "records.json")

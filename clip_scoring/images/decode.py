@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -48,7 +49,16 @@ def _opened(body: bytes) -> Image.Image:
         raise Refused(Reason.IMAGE_TOO_MANY_PIXELS, f"{width}x{height}, limit {MAX_PIXELS}")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise Refused(Reason.IMAGE_BAD_DIMENSIONS, f"{width}x{height}, ratio over {MAX_ASPECT}")
-    return rgb(ImageOps.exif_transpose(image))
+    image.load()
+    return rgb(_upright(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data says; EXIF data that cannot be read turns nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, TypeError, KeyError, OSError, struct.error):
+        return image
 
 
 _FOREIGN_MAGIC = (

@@ -77,7 +77,7 @@ def open_weights(location: str) -> Weights:
     return Weights(
         folder=folder,
         geometry=_geometry(preprocessor, folder),
-        rescale=float(preprocessor.get("rescale_factor", 1 / 255)),
+        rescale=_rescale(preprocessor, folder),
         mean=_channels(preprocessor, "image_mean", folder),
         std=_channels(preprocessor, "image_std", folder),
         weights_sha256=_digest([folder / "config.json", *tensors]),
@@ -113,9 +113,9 @@ def _geometry(preprocessor: dict[str, Any], folder: Path) -> Geometry:
     size = preprocessor.get("size", 224)
     crop = preprocessor.get("crop_size", 224)
     cropped = _pair(crop, folder) if preprocessor.get("do_center_crop", True) else None
-    resample = int(preprocessor.get("resample", 3))
-    if resample not in _KERNELS:
-        raise WeightsInvalid(f"weights: {folder}: unknown resampling {resample}")
+    resample = preprocessor.get("resample", 3)
+    if not isinstance(resample, int) or resample not in _KERNELS:
+        raise WeightsInvalid(f"weights: {folder}: unknown resampling {resample!r}")
     for step in ("do_resize", "do_rescale", "do_normalize"):
         if not preprocessor.get(step, True):
             raise WeightsInvalid(f"weights: {folder}: preprocessor without {step} is not supported")
@@ -123,24 +123,31 @@ def _geometry(preprocessor: dict[str, Any], folder: Path) -> Geometry:
         height, width = _pair(size, folder)
         return Geometry(Fit.STRETCH, height, width, resample, cropped)
     edge = size.get("shortest_edge") if isinstance(size, dict) else size
-    if not isinstance(edge, int) or cropped is None:
+    if not isinstance(edge, int) or edge < 1 or cropped is None:
         raise WeightsInvalid(f"weights: {folder}: size {size!r} gives images of no fixed size")
     return Geometry(Fit.SHORTEST_EDGE, edge, edge, resample, cropped)
 
 
 def _pair(size: object, folder: Path) -> tuple[int, int]:
     match size:
-        case {"height": int(height), "width": int(width)}:
+        case {"height": int(height), "width": int(width)} if height > 0 and width > 0:
             return height, width
-        case int(edge):
+        case int(edge) if edge > 0:
             return edge, edge
         case _:
             raise WeightsInvalid(f"weights: {folder}: size {size!r} is not height and width")
 
 
+def _rescale(preprocessor: dict[str, Any], folder: Path) -> float:
+    factor = preprocessor.get("rescale_factor", 1 / 255)
+    if not isinstance(factor, int | float):
+        raise WeightsInvalid(f"weights: {folder}: rescale_factor {factor!r} is not a number")
+    return float(factor)
+
+
 def _channels(preprocessor: dict[str, Any], name: str, folder: Path) -> tuple[float, float, float]:
     match preprocessor.get(name):
-        case [red, green, blue]:
+        case [int() | float() as red, int() | float() as green, int() | float() as blue]:
             return float(red), float(green), float(blue)
         case _:
             raise WeightsInvalid(f"weights: {folder}: {name} is not three numbers")
