@@ -51,13 +51,12 @@ class RunOptions:
 
 
 def _day(name: str, value: object) -> date:
-    if isinstance(value, date):
-        return value
     try:
         day = date.fromisoformat(str(value))
     except ValueError:
-        day = None
-    if day is None or day.isoformat() != str(value):  # other ISO forms parse, with any tail
+        day = date.max
+    # Other ISO forms parse, with any tail; the last day of all has no next midnight.
+    if day == date.max or day.isoformat() != str(value):
         raise SettingsInvalid(f"parameter {name}: {value!r} is not a date YYYY-MM-DD")
     return day
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.client import RemoteDisconnected
+from http.client import HTTPException, RemoteDisconnected
+from threading import Event, Timer
 from time import monotonic
 from typing import Any
 from urllib.parse import urljoin
@@ -151,19 +153,46 @@ class HttpFetcher:
         return target
 
 
+@contextmanager
+def _headers_within(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Cut the connection when the headers take longer, however steadily they drip."""
+    late = Event()
+
+    def cut() -> None:
+        late.set()
+        with suppress(OSError):  # it may have ended by itself just now
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+    timer = Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, HTTPException):
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+    if late.is_set():  # cut headers may even parse, as if the server had ended them
+        raise TimeoutError("the headers took too long")
+
+
 def _guarded_pools(fetcher: HttpFetcher) -> dict[str, Any]:
     """Connection pools whose sockets come from `fetcher.connect`, the only way out."""
 
-    class GuardedHttp(HTTPConnection):
+    class Guarded(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             return fetcher.connect(self._dns_host, self.port)
 
-    class GuardedHttps(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return fetcher.connect(self._dns_host, self.port)
+        def getresponse(self) -> Any:
+            with _headers_within(self.sock, fetcher.policy.total_seconds):
+                return super().getresponse()
+
+    class GuardedHttps(Guarded, HTTPSConnection):
+        pass
 
     class HttpPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = GuardedHttp
+        ConnectionCls = Guarded
 
     class HttpsPool(urllib3.HTTPSConnectionPool):
         ConnectionCls = GuardedHttps

@@ -74,12 +74,19 @@ def open_weights(location: str) -> Weights:
     if not {"tokenizer.json", "vocab.json"} & {each.name for each in tokenizer}:
         raise WeightsInvalid(f"weights {location}: no tokenizer.json or vocab.json in the folder")
     preprocessor = _preprocessor(folder)
+    geometry = _geometry(preprocessor, folder)
+    edge = (config.get("vision_config") or {}).get("image_size", 224)
+    if geometry.shape[:2] != (edge, edge):
+        raise WeightsInvalid(
+            f"weights {location}: the preprocessor makes {geometry.shape[1]}x{geometry.shape[0]} "
+            f"pixels, the image tower takes {edge}x{edge}"
+        )
     return Weights(
         folder=folder,
-        geometry=_geometry(preprocessor, folder),
+        geometry=geometry,
         rescale=_rescale(preprocessor, folder),
         mean=_channels(preprocessor, "image_mean", folder),
-        std=_channels(preprocessor, "image_std", folder),
+        std=_divisors(preprocessor, folder),
         weights_sha256=_digest([folder / "config.json", *tensors]),
         tokenizer_sha256=_digest(tokenizer),
         preprocessor_sha256=sha256(json.dumps(preprocessor, sort_keys=True).encode()).hexdigest(),
@@ -151,6 +158,13 @@ def _channels(preprocessor: dict[str, Any], name: str, folder: Path) -> tuple[fl
             return float(red), float(green), float(blue)
         case _:
             raise WeightsInvalid(f"weights: {folder}: {name} is not three numbers")
+
+
+def _divisors(preprocessor: dict[str, Any], folder: Path) -> tuple[float, float, float]:
+    std = _channels(preprocessor, "image_std", folder)
+    if min(std) <= 0:
+        raise WeightsInvalid(f"weights: {folder}: image_std {list(std)} is not above zero")
+    return std
 
 
 def _digest(paths: list[Path]) -> str:

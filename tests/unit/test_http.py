@@ -312,6 +312,13 @@ def test_a_dripping_body_ends_with_the_total_time(server: Server) -> None:
     assert time.monotonic() - started < 5
 
 
+def test_dripping_headers_end_with_the_total_time(server: Server) -> None:
+    server.routes["/"] = drip(b"HTTP/1.0 200 OK\r\nX-Long: ", b"x")
+    started = time.monotonic()
+    assert rejection(server, read_seconds=5, total_seconds=0.3).reason is Reason.TIMEOUT
+    assert time.monotonic() - started < 5
+
+
 def test_a_closed_port_is_a_failed_connection(server: Server) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

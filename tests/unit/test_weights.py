@@ -99,8 +99,17 @@ def test_the_preprocessor_of_the_first_clip_scales_the_shorter_edge_and_crops(
 
 
 def test_sizes_may_be_plain_numbers(change: Change) -> None:
-    assert open_weights(str(change(size=336, crop_size=336))).geometry == Geometry(
-        Fit.SHORTEST_EDGE, 336, 336, 3, (336, 336)
+    assert open_weights(str(change(size=256, crop_size=224))).geometry == Geometry(
+        Fit.SHORTEST_EDGE, 256, 256, 3, (224, 224)
+    )
+
+
+def test_pixels_of_another_size_than_the_tower_takes_are_refused(change: Change) -> None:
+    folder = change(size=336, crop_size=336)
+    with pytest.raises(WeightsInvalid) as raised:
+        open_weights(str(folder))
+    assert str(raised.value) == (
+        f"weights {folder}: the preprocessor makes 336x336 pixels, the image tower takes 224x224"
     )
 
 
@@ -283,6 +292,7 @@ def test_a_processor_config_without_image_processor_is_refused(folder: Path) -> 
         {"image_mean": 0.5},
         {"image_mean": ["a", "b", "c"]},
         {"image_std": [None, 1, 1]},
+        {"image_std": [0, 1, 1]},
         {"image_std": [0.5, 0.5, 0.5, 0.5]},
         {"rescale_factor": "1/255"},
         {"rescale_factor": [1]},
