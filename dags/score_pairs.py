@@ -14,7 +14,8 @@ with DAG(
     schedule=CronPartitionTimetable(
         "0 0 * * *", timezone="UTC", run_offset=-1, key_format="%Y-%m-%d"
     ),
-    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    # Days before this one cannot be backfilled; without catchup nothing else follows from it.
+    start_date=datetime(2000, 1, 1, tzinfo=UTC),
     catchup=False,
     max_active_runs=1,
     params=run_params(),
