@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clip_scoring.errors import ShardLost
+from clip_scoring.records import Record, Score
+from clip_scoring.stores import database, postgres_sink
+from clip_scoring.stores.postgres_sink import PostgresSink
 from tests.world import World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -115,34 +119,46 @@ def test_a_stopped_twin_that_wakes_up_late_writes_nothing(
     world.check_invariants()
 
 
-@pytest.mark.parametrize("rule", ["epoch", "offset"])
-def test_the_fence_needs_both_epoch_and_offset(
-    world: World, monkeypatch: pytest.MonkeyPatch, rule: str
-) -> None:
-    """The invariants can fail: without either half of the fence a late twin is seen."""
-    from clip_scoring.records import Record, Score
-    from clip_scoring.stores import database, postgres_sink
+BATCH = [(Record(key, "i", "c"), Score(0.5, False)) for key in range(1, 11)]
 
-    conditions = {"epoch": " AND epoch = :epoch", "offset": ' AND "offset" = CAST(:old AS jsonb)'}
-    weakened = str(database.query("move_checkpoint")).replace(conditions[rule], "")
-    assert weakened != str(database.query("move_checkpoint"))
+
+def weaken_fence(monkeypatch: pytest.MonkeyPatch, condition: str) -> None:
+    """Leave one condition out of the statement that guards every commit."""
+    guarded = str(database.query("move_checkpoint"))
+    assert condition in guarded
+    weakened = database.text(guarded.replace(condition, ""))
     monkeypatch.setattr(
         postgres_sink,
         "query",
-        lambda name: database.text(weakened) if name == "move_checkpoint" else database.query(name),
+        lambda name: weakened if name == "move_checkpoint" else database.query(name),
     )
+
+
+def test_without_the_epoch_a_late_writer_gets_through_and_the_rightful_one_is_lost(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weaken_fence(monkeypatch, " AND epoch = :epoch")
     world.add_many(40)
-    world.watch_offsets()
     shard_id = world.plan("a", shard_size=40).shards[0].shard_id
-    sinks = [postgres_sink.PostgresSink(world.engine) for _ in range(2)]
-    _, late = sinks[0].claim(shard_id)
-    current = late if rule == "offset" else sinks[1].claim(shard_id)[1]
-    batch = [(Record(key, "i", "c"), Score(0.5, False)) for key in range(1, 11)]
-    sinks[0].commit(late, 11, batch, {})
-    sinks[1]._runs = sinks[0]._runs
-    if rule == "epoch":
-        assert world.sql("SELECT epoch, scored FROM clip.shard") == [(2, 10)]
-        return
-    sinks[1].commit(current, 11, batch, {})
+    late_sink, sink = PostgresSink(world.engine), PostgresSink(world.engine)
+    _, late = late_sink.claim(shard_id)
+    _, current = sink.claim(shard_id)
+    late_sink.commit(late, 11, BATCH, {})
+    assert world.sql("SELECT epoch, scored FROM clip.shard") == [(2, 10)]
+    with pytest.raises(ShardLost):
+        sink.commit(current, 11, BATCH, {})
+
+
+def test_without_the_offset_a_repeated_commit_is_counted_twice_and_the_invariants_see_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weaken_fence(monkeypatch, ' AND "offset" = CAST(:old AS jsonb)')
+    world.add_many(40)
+    sink = PostgresSink(world.engine)
+    _, claim = sink.claim(world.plan("a", shard_size=40).shards[0].shard_id)
+    sink.commit(claim, 11, BATCH, {})
+    world.check_invariants()
+    sink.commit(claim, 11, BATCH, {})
+    assert world.sql("SELECT scored FROM clip.shard") == [(20,)]
     with pytest.raises(AssertionError):
         world.check_invariants()
