@@ -8,14 +8,16 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import sleep
 from uuid import uuid4
 
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
 from clip_scoring.options import RunOptions
-from clip_scoring.runs import Rescore, RunSummary, Trigger, WindowKind
+from clip_scoring.runs import Plan, Rescore, Trigger, WindowKind
 from clip_scoring.settings import Settings
 
 EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_USE, EXIT_TRY_AGAIN = 0, 1, 2, 3
+WAIT_SECONDS = 2.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,23 +58,67 @@ def _sample(settings: Settings, arguments: argparse.Namespace) -> None:
     print(f"sample records in {arguments.to}, {changed} rows of clip.record changed")
 
 
+def _plan(settings: Settings, arguments: argparse.Namespace) -> None:
+    from clip_scoring import wiring  # noqa: PLC0415  # as above
+
+    options = _options(arguments)
+    if arguments.dry_run:
+        print(f"{wiring.plan_dry(settings, options)} records would be planned")
+        return
+    for shard in _planned(settings, options, _run_key(arguments)).shards:
+        print(f"shard {shard.label}: {shard.planned} records")
+
+
 def _run(settings: Settings, arguments: argparse.Namespace) -> None:
     from clip_scoring import wiring  # noqa: PLC0415  # as above
 
-    names = ("day", "window", "source", "weights", "rescore", "limit", "batch_size", "shard_size")
-    options = RunOptions.of_params({name: getattr(arguments, name) for name in names})
-    run_key = arguments.run_key or f"cli/{uuid4()}"
-    plan = wiring.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
-    print(f"run {run_key}: {plan.planned} records in {len(plan.shards)} shards, {plan.held} held")
-    for shard in plan.shards:
-        wiring.score(settings, run_key=run_key, shard_id=shard.shard_id, weights=arguments.weights)
-    _report(wiring.finish(settings, run_key=run_key, max_rejection_rate=None))
-
-
-def _report(summary: RunSummary) -> None:
+    options, run_key = _options(arguments), _run_key(arguments)
+    _planned(settings, options, run_key)
+    for result in wiring.work(
+        settings, run_key=run_key, weights=options.weights, wait=_wait_for_others
+    ):
+        print(f"shard done: scored {result.scored}  rejected {result.rejected}", flush=True)
+    summary = wiring.finish(settings, run_key=run_key, gates=options.gates)
     print(summary)
     if summary.failures:
         raise RunFailed("; ".join(summary.failures))
+
+
+def _status(settings: Settings, arguments: argparse.Namespace) -> None:
+    from clip_scoring import wiring  # noqa: PLC0415  # as above
+
+    for line in wiring.status(
+        settings, run_key=arguments.run_key, source=arguments.source, most=arguments.runs
+    ):
+        print(line)
+
+
+def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:
+    from clip_scoring import wiring  # noqa: PLC0415  # as above
+
+    plan = wiring.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
+    print(
+        f"run {run_key}: {plan.planned} records in {len(plan.shards)} shards, {plan.held} held",
+        flush=True,
+    )
+    return plan
+
+
+def _options(arguments: argparse.Namespace) -> RunOptions:
+    names = (
+        "day", "window", "source", "weights", "rescore", "limit", "batch_size", "shard_size",
+        "max_rejection_rate", "max_drift",
+    )  # fmt: skip
+    return RunOptions.of_params({name: getattr(arguments, name, None) for name in names})
+
+
+def _run_key(arguments: argparse.Namespace) -> str:
+    return arguments.run_key or f"cli/{uuid4()}"
+
+
+def _wait_for_others(unfinished: int) -> None:
+    print(f"{unfinished} shards are in the hands of others; waiting", flush=True)
+    sleep(WAIT_SECONDS)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_database_commands(commands)
+    _add_plan(commands)
     _add_run(commands)
+    _add_status(commands)
     return parser
 
 
@@ -97,21 +145,53 @@ def _add_database_commands(commands: argparse._SubParsersAction[argparse.Argumen
     sample.set_defaults(command=_sample)
 
 
+def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    plan = commands.add_parser("plan", help="split what is pending into the shards of a run")
+    plan.add_argument("--dry-run", action="store_true", help="count, and write nothing")
+    _add_choices(plan)
+    plan.set_defaults(command=_plan)
+
+
 def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser("run", help="plan a run, score its shards, finish it")
-    today = datetime.now(UTC).date()
-    run.add_argument("--source", default="records", help="a registered source")
-    run.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
-    run.add_argument("--day", default=today, help="YYYY-MM-DD, UTC (default: today)")
+    run = commands.add_parser(
+        "run",
+        help="plan a run unless it is planned, score its shards until none is left, finish it",
+        description="Several at once with one --run-key share the run's shards, on any number of "
+        "machines.",
+    )
+    _add_choices(run)
+    run.add_argument("--max-rejection-rate", help="fail when a larger share is rejected")
     run.add_argument(
+        "--max-drift",
+        help="fail when similarities moved further from those of the last good runs "
+        "(Wasserstein distance, in units of similarity)",
+    )
+    run.set_defaults(command=_run)
+
+
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser(
+        "status", help="runs, their shards, rejections by reason and when they are due"
+    )
+    status.add_argument("--run-key", help="one run with its shards")
+    status.add_argument("--source", help="a registered source (default: all)")
+    status.add_argument("--runs", type=int, default=10, help="at most so many runs")
+    status.set_defaults(command=_status)
+
+
+def _add_choices(command: argparse.ArgumentParser) -> None:
+    today = datetime.now(UTC).date()
+    command.add_argument("--source", default="records", help="a registered source")
+    command.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
+    command.add_argument("--day", default=today, help="YYYY-MM-DD, UTC (default: today)")
+    command.add_argument(
         "--window",
         default=WindowKind.UP_TO_DAY,
         choices=[*WindowKind],
         help="everything pending up to the day's end, or the day only",
     )
-    run.add_argument("--rescore", default=Rescore.MISSING, choices=[*Rescore])
-    run.add_argument("--limit", help="at most so many records")
-    run.add_argument("--batch-size", default=64, help="pairs to the device at once")
-    run.add_argument("--shard-size", default=10_000, help="records per shard, at least")
-    run.add_argument("--run-key", help="the same key resumes the same run")
-    run.set_defaults(command=_run)
+    command.add_argument("--rescore", default=Rescore.MISSING, choices=[*Rescore])
+    command.add_argument("--limit", help="at most so many records")
+    command.add_argument("--batch-size", default=64, help="pairs to the device at once")
+    command.add_argument("--shard-size", default=10_000, help="records per shard, at least")
+    command.add_argument("--run-key", help="the same key means the same run, planned once")

@@ -25,6 +25,14 @@ class WeightsInvalid(Fatal):
     """Weights that are missing, unsafe or of another architecture."""
 
 
+class ObjectUnreadable(Fatal):
+    """A file of a source that cannot be parsed at all, or may not be read."""
+
+
+class ObjectChanged(Fatal):
+    """A file of a source is not the one that was planned any more; the next run plans it anew."""
+
+
 class RunNotFound(Fatal):
     """No run was planned under this run key."""
 
@@ -35,6 +43,10 @@ class RunFailed(Fatal):
 
 class DatabaseUnreachable(Retryable):
     """No connection to the database, or it was lost."""
+
+
+class ObjectStoreUnavailable(Retryable):
+    """The object store did not answer, or asked to slow down, more often than we retry."""
 
 
 class ShardLost(Retryable):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.quality import Gates
 from clip_scoring.runs import Rescore, WindowKind
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -31,7 +32,13 @@ class RunOptions:
     batch_size: int = 64
     shard_size: int = 10_000
     max_rejection_rate: float | None = None
+    max_drift: float | None = None
     dry_run: bool = False
+
+    @property
+    def gates(self) -> Gates:
+        """The bounds within which the run's figures must stay."""
+        return Gates(self.max_rejection_rate, self.max_drift)
 
     @classmethod
     def of_params(cls, params: Mapping[str, object]) -> RunOptions:
@@ -110,5 +117,6 @@ _PARSERS = {
     "batch_size": _whole,
     "shard_size": _whole,
     "max_rejection_rate": _rate,
+    "max_drift": _rate,
     "dry_run": _flag,
 }

@@ -6,8 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clip_scoring.ports import Planning, Runs, Source
+from clip_scoring.quality import DRIFT_RUNS, Gates, drift
 from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Selection, bottleneck
 from clip_scoring.shards import KeyRange, PlannedRange, free_ranges, shard_size
+
+_NO_GATES = Gates()
 
 
 def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
@@ -16,11 +19,13 @@ def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
     Records that another live run of the same source and fingerprint holds are left out and
     counted in `held`.
     """
+    source.take_stock(request.window)
     with runs.planning(source.name, request.fingerprint) as planning:
         planned_before = planning.find(request.run_key)
         if planned_before is not None:
             return _plan_of(planned_before, planning, held=0)
         run = planning.open_run(request)
+        planning.release_abandoned(run)
         taken = planning.held_ranges(run)
         held = sum(source.count_pending(run.selection(keys)) for keys in taken)
         ranges = list(_ranges(request, run, taken, source=source))
@@ -35,16 +40,18 @@ def preview(request: RunRequest, *, source: Source, runs: Runs) -> int:
     return pending if request.limit is None else min(pending, request.limit)
 
 
-def judge_run(
-    run: Run, *, source: Source, runs: Runs, max_rejection_rate: float | None = None
-) -> RunSummary:
+def judge_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES) -> RunSummary:
     """Recount the run from its rows, judge it and close it; its `failures` make it red."""
     counted = [
         replace(shard, pending=source.count_pending(run.selection(keys)))
         for keys, shard in runs.recount(run)
     ]
-    summary = RunSummary.of_shards(counted).judged(max_rejection_rate)
-    runs.close(run, summary, _metrics(summary))
+    summary = RunSummary.of_shards(counted)
+    histogram = runs.histogram(run)
+    moved = drift(histogram, runs.past_histograms(run, DRIFT_RUNS))
+    summary = summary.failed(*gates.tripped(rejection_rate=summary.rejection_rate, drift=moved))
+    found = {"rejections": runs.rejections(run), "histogram": histogram, "drift": moved}
+    runs.close(run, summary, {**_metrics(summary), **found})
     return summary
 
 
@@ -75,13 +82,15 @@ def _cut(
 
 
 def _metrics(summary: RunSummary) -> dict[str, object]:
-    stages = summary.stage_seconds
-    outcomes = summary.scored + summary.rejected
-    wall = stages.get("wall", 0.0)
+    measures = summary.measures
+    wall = measures.seconds.get("wall", 0.0)
     return {
-        "stage_seconds": {name: round(seconds, 3) for name, seconds in sorted(stages.items())},
-        "pairs_per_second": round(outcomes / wall, 2) if wall else None,
-        "bottleneck": bottleneck(stages),
+        "stage_seconds": {name: round(each, 3) for name, each in sorted(measures.seconds.items())},
+        "pairs_per_second": round((summary.scored + summary.rejected) / wall, 2) if wall else None,
+        "bottleneck": bottleneck(measures.seconds),
+        **measures.counts,
+        **{f"peak_{name}": highest for name, highest in measures.peaks.items()},
+        "devices": list(summary.devices),
         "rejection_rate": round(summary.rejection_rate, 6),
         "pending": summary.pending,
         "failures": list(summary.failures),

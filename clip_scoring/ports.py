@@ -11,8 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.measures import Measures
+from clip_scoring.quality import Histogram
 from clip_scoring.records import Key, Outcome, Record, Rejection
-from clip_scoring.runs import Run, RunRequest, RunSummary, Selection, ShardCounts, ShardPlan
+from clip_scoring.runs import (
+    Run,
+    RunRequest,
+    RunSummary,
+    Selection,
+    ShardCounts,
+    ShardPlan,
+    Window,
+)
 from clip_scoring.shards import Claim, KeyRange, PlannedRange
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -23,6 +33,12 @@ class Source(Protocol):
     """A registered place that pending records come from."""
 
     name: str
+
+    def take_stock(self, window: Window) -> None:
+        """Note what has come, gone or changed since; called before planning, in no transaction.
+
+        Files get their keys here. Raises ObjectUnreadable for a file that cannot be parsed.
+        """
 
     def count_pending(self, selection: Selection) -> int:
         """How many records of the selection are pending."""
@@ -39,10 +55,13 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LoadedImages:
-    """Images of one batch, in order, and each stage's share of the wall time in seconds."""
+    """Images of one batch, in order, and what loading them took.
+
+    Seconds are each stage's share of the wall time; counts may hold bytes and retries.
+    """
 
     images: Sequence[Pixels | Rejection]
-    stage_seconds: Mapping[str, float]
+    measures: Measures
 
 
 class Loader(Protocol):
@@ -56,6 +75,11 @@ class Scorer(Protocol):
     """CLIP with fixed weights on a fixed device."""
 
     fingerprint: Fingerprint
+    device: str
+    """What it computes on, for people: `cpu`, or the name of the GPU."""
+
+    def peaks(self) -> Mapping[str, int]:
+        """Highest use so far, for instance of `device_memory_bytes`."""
 
     def score(
         self, images: Sequence[Pixels | None], captions: Sequence[str | None]
@@ -68,18 +92,31 @@ class Scorer(Protocol):
         """
 
 
+class Probe(Protocol):
+    """Finds records that kill the process that loads them."""
+
+    def deadly(self, records: Sequence[Record]) -> list[int]:
+        """Positions of the records whose loading ends a process, found in other processes."""
+
+
 class Sink(Protocol):
     """Stores outcomes and checkpoint together."""
 
-    def claim(self, shard_id: int) -> tuple[Run, Claim]:
+    def claim(self, shard_id: int, *, device: str) -> tuple[Run, Claim]:
         """Take the shard with a new epoch; every older claim on it is void from here on."""
+
+    def claim_free(self, run: Run, *, device: str) -> Claim | None:
+        """Take an unfinished shard of the run that nobody works on, if there is one."""
+
+    def release(self, claim: Claim) -> None:
+        """Let others take the shard at once; without effect when the claim is void."""
 
     def commit(
         self,
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        stage_seconds: Mapping[str, float],
+        measures: Measures,
     ) -> Claim:
         """Store outcomes and move the checkpoint to `offset`, both or neither.
 
@@ -95,6 +132,9 @@ class Planning(Protocol):
 
     def open_run(self, request: RunRequest) -> Run:
         """Create the run; it becomes visible with its shards when the transaction ends."""
+
+    def release_abandoned(self, run: Run) -> None:
+        """Void every claim on runs of the same scope whose leases have all run out."""
 
     def held_ranges(self, run: Run) -> list[KeyRange]:
         """What open shards of other live runs hold, ordered by start, keys of the source's type."""
@@ -120,6 +160,15 @@ class Runs(Protocol):
 
     def recount(self, run: Run) -> list[tuple[KeyRange, ShardCounts]]:
         """Each shard's range and its outcomes counted from rows; `pending` is left at 0."""
+
+    def histogram(self, run: Run) -> Histogram:
+        """The run's similarities, counted from rows."""
+
+    def past_histograms(self, run: Run, most: int) -> list[Histogram]:
+        """Those of the last succeeded runs of the same source and fingerprint, newest first."""
+
+    def rejections(self, run: Run) -> Mapping[str, int]:
+        """The run's rejections by reason, counted from rows."""
 
     def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
         """Write the run's figures and its final state: failed when the summary has failures."""

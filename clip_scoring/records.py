@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from hashlib import md5
 
@@ -17,6 +17,7 @@ _INVALID_TEXT = re.compile("[\x00\ud800-\udfff\ufffe\uffff]")
 class Reason(StrEnum):
     """Why a pair could not be scored."""
 
+    RECORD_INVALID = "record_invalid"
     CAPTION_EMPTY = "caption_empty"
     CAPTION_INVALID = "caption_invalid"
     CAPTION_TOO_LONG = "caption_too_long"
@@ -35,42 +36,39 @@ class Reason(StrEnum):
     UNSUPPORTED_ENCODING = "unsupported_encoding"
     OBJECT_NOT_FOUND = "object_not_found"
     OBJECT_FORBIDDEN = "object_forbidden"
+    OBJECT_SLOW_DOWN = "object_slow_down"
     IMAGE_TOO_LARGE = "image_too_large"
     IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
     IMAGE_BAD_DIMENSIONS = "image_bad_dimensions"
     IMAGE_FORMAT_FORBIDDEN = "image_format_forbidden"
     IMAGE_UNDECODABLE = "image_undecodable"
+    IMAGE_DECODER_CRASHED = "image_decoder_crashed"
+    OUT_OF_MEMORY = "out_of_memory"
     NON_FINITE = "non_finite"
 
 
-RETRY_AFTER_SECONDS: dict[Reason, int] = {
-    Reason.DNS_FAILED: 3600,
-    Reason.CONNECT_FAILED: 3600,
-    Reason.TIMEOUT: 3600,
-    Reason.HTTP_5XX: 3600,
-    Reason.HTTP_429: 3600,
-    Reason.BODY_TRUNCATED: 3600,
-}
-"""Wait before the second attempt, doubled by each further one; absent reasons are permanent."""
-
-
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One image–caption pair; `key` is unique and totally ordered in its source."""
+class Retry:
+    """When a rejection is tried again: the wait doubles with each attempt, up to a week."""
 
-    key: Key
-    image_uri: str
-    caption: str
+    first_wait_s: int
+    attempts: int
+    """After so many in all only `rescore = rejected` or changed input tries again."""
 
-    @property
-    def input_md5(self) -> str:
-        """32 hex digits that change when the image's address or the caption does.
 
-        Equals PostgreSQL's `md5(image_uri || E'\\x1f' || caption)`. It detects change only; it
-        guards nothing, so MD5 serves.
-        """
-        text = f"{self.image_uri}\x1f{self.caption}".encode("utf-8", "surrogatepass")
-        return md5(text, usedforsecurity=False).hexdigest()
+_HOUR = 3600
+RETRIES: dict[Reason, Retry] = {
+    Reason.DNS_FAILED: Retry(_HOUR, 5),
+    Reason.CONNECT_FAILED: Retry(_HOUR, 8),
+    Reason.TIMEOUT: Retry(_HOUR, 8),
+    Reason.HTTP_5XX: Retry(_HOUR, 8),
+    Reason.HTTP_429: Retry(_HOUR, 10),
+    Reason.BODY_TRUNCATED: Retry(_HOUR, 5),
+    Reason.OBJECT_SLOW_DOWN: Retry(_HOUR, 10),
+    Reason.IMAGE_DECODER_CRASHED: Retry(_HOUR, 2),
+    Reason.OUT_OF_MEMORY: Retry(_HOUR, 2),
+}
+"""Reasons that may pass by themselves; absent ones wait for changed input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +89,33 @@ class Rejection:
     """Seconds that the remote side asked us to wait, where it did."""
 
     @property
-    def retry_seconds(self) -> int | None:
-        """Wait before the second attempt, or None where only changed input helps."""
-        wait = RETRY_AFTER_SECONDS.get(self.reason)
-        return wait if wait is None else max(wait, self.retry_after or 0)
+    def retry(self) -> Retry | None:
+        """When to try again, or None where only changed input helps."""
+        retry = RETRIES.get(self.reason)
+        return retry and replace(retry, first_wait_s=max(retry.first_wait_s, self.retry_after or 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image–caption pair; `key` is unique and totally ordered in its source."""
+
+    key: Key
+    image_uri: str
+    caption: str
+    image: bytes | None = None
+    """The encoded image, where the source brings it along; the address then only names it."""
+    flaw: Rejection | None = None
+    """Why the source could not make a pair of this record, for instance a broken line."""
+
+    @property
+    def input_md5(self) -> str:
+        """32 hex digits that change when the image's address or the caption does.
+
+        Equals PostgreSQL's `md5(image_uri || E'\\x1f' || caption)`. It detects change only; it
+        guards nothing, so MD5 serves.
+        """
+        text = f"{self.image_uri}\x1f{self.caption}".encode("utf-8", "surrogatepass")
+        return md5(text, usedforsecurity=False).hexdigest()
 
 
 Outcome = Score | Rejection

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.measures import Measures
 from clip_scoring.shards import KeyRange
 
 _WHOLE = KeyRange(None, None)
@@ -140,7 +142,8 @@ class ShardCounts:
     scored: int
     rejected: int
     pending: int
-    stage_seconds: dict[str, float] = field(default_factory=dict)
+    measures: Measures = field(default_factory=Measures)
+    device: str | None = None
 
     @property
     def arrived(self) -> int:
@@ -178,15 +181,12 @@ class RunSummary:
     rejected: int
     pending: int
     failures: tuple[str, ...]
-    stage_seconds: dict[str, float]
+    measures: Measures
+    devices: tuple[str, ...] = ()
 
     @classmethod
     def of_shards(cls, shards: list[ShardCounts]) -> RunSummary:
         """Sums over all shards of a run."""
-        stages: dict[str, float] = {}
-        for shard in shards:
-            for stage, seconds in shard.stage_seconds.items():
-                stages[stage] = stages.get(stage, 0.0) + seconds
         return cls(
             planned=sum(shard.planned for shard in shards),
             arrived=sum(shard.arrived for shard in shards),
@@ -195,15 +195,13 @@ class RunSummary:
             rejected=sum(shard.rejected for shard in shards),
             pending=sum(shard.pending for shard in shards),
             failures=tuple(text for shard in shards for text in shard.violations()),
-            stage_seconds=stages,
+            measures=sum((shard.measures for shard in shards), Measures()),
+            devices=tuple(sorted({shard.device for shard in shards if shard.device})),
         )
 
-    def judged(self, max_rejection_rate: float | None) -> RunSummary:
-        """The same figures with the quality gate's verdict among the failures."""
-        if max_rejection_rate is None or self.rejection_rate <= max_rejection_rate:
-            return self
-        text = f"rejection rate {self.rejection_rate:.4f} above the limit {max_rejection_rate}"
-        return replace(self, failures=(*self.failures, text))
+    def failed(self, *failures: str) -> RunSummary:
+        """The same figures with more failures, for instance a gate that tripped."""
+        return replace(self, failures=(*self.failures, *failures))
 
     @property
     def rejection_rate(self) -> float:
@@ -227,7 +225,7 @@ ADVICE = {
 """What removes each bottleneck; the keys are the stages of a shard."""
 
 
-def bottleneck(stage_seconds: dict[str, float]) -> str:
+def bottleneck(stage_seconds: Mapping[str, float]) -> str:
     """The verdict of a run, for instance `decode-bound: add CPU cores`.
 
     Reading, fetching and decoding of the next batch overlap scoring and committing of this one,

@@ -43,6 +43,8 @@ class Claim:
     start: Key
     stop: Key
     checkpoint: Checkpoint
+    tries: int = 1
+    """Claims since the offset last moved, this one included."""
 
     def __post_init__(self) -> None:
         if not _within(self.checkpoint.offset, self.start, self.stop):
@@ -58,7 +60,7 @@ class Claim:
 
     def advanced(self, offset: Key) -> Claim:
         """The same claim after a commit up to `offset`."""
-        return replace(self, checkpoint=replace(self.checkpoint, offset=offset))
+        return replace(self, checkpoint=replace(self.checkpoint, offset=offset), tries=1)
 
 
 def _within(offset: Key, start: Key, stop: Key) -> bool:

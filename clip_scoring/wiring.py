@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import closing
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine
 
-from clip_scoring.errors import SettingsInvalid, WeightsInvalid
+from clip_scoring.errors import SettingsInvalid, ShardLost, WeightsInvalid
 from clip_scoring.fingerprint import Dtype
 from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.http import HttpFetcher, HttpPolicy
 from clip_scoring.images.loader import ImageLoader
+from clip_scoring.images.probe import ProcessProbe
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.options import RunOptions
 from clip_scoring.planning import judge_run, plan_run, preview
-from clip_scoring.ports import Scorer
+from clip_scoring.ports import Loader, Probe, Scorer, Sink, Source
+from clip_scoring.quality import Gates
+from clip_scoring.registrations import BucketPlace, FilePlace, SourceRegistration, TablePlace
 from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Trigger, Window
 from clip_scoring.scoring import ShardResult, score_shard
-from clip_scoring.settings import Settings, SourceRegistration
+from clip_scoring.settings import Settings
+from clip_scoring.shards import Claim
+from clip_scoring.status import rejections_table, runs_table, shards_table
 from clip_scoring.stores import schema
 from clip_scoring.stores.database import connect_engine
 from clip_scoring.stores.postgres_runs import PostgresRuns
 from clip_scoring.stores.postgres_sink import PostgresSink
 from clip_scoring.stores.postgres_source import PostgresSource
+from clip_scoring.stores.postgres_status import PostgresStatus
 from clip_scoring.stores.records_table import NewRecord, load_records
+from clip_scoring.workers import is_dead, this_worker
+
+_NO_GATES = Gates()
 
 
 def upgrade_database(settings: Settings) -> str:
@@ -37,7 +48,7 @@ def upgrade_database(settings: Settings) -> str:
 def plan(settings: Settings, options: RunOptions, *, run_key: str, trigger: Trigger) -> Plan:
     """Plan the run of that key, once; asking again returns the same shards."""
     request, engine = _request(settings, options, run_key, trigger), _current_database(settings)
-    source = PostgresSource(engine, settings.registrations.source(options.source))
+    source = _source(settings, engine, options.source)
     return plan_run(request, source=source, runs=PostgresRuns(engine))
 
 
@@ -45,7 +56,7 @@ def plan_dry(settings: Settings, options: RunOptions) -> int:
     """How many records the run would plan; writes nothing."""
     request = _request(settings, options, "dry run", Trigger.MANUAL)
     engine = _current_database(settings)
-    source = PostgresSource(engine, settings.registrations.source(options.source))
+    source = _source(settings, engine, options.source)
     return preview(request, source=source, runs=PostgresRuns(engine))
 
 
@@ -57,29 +68,53 @@ def score(
     weights: str | None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> ShardResult:
-    """Score what is left of one shard of a planned run."""
-    engine = _current_database(settings)
-    run = PostgresRuns(engine).get(run_key)
-    registration = settings.registrations.source(run.source)
-    opened = open_weights(settings.weights_location(weights or settings.weights))
-    with closing(_loader(registration, opened)) as loader:
-        return score_shard(
-            shard_id,
-            source=PostgresSource(engine, registration),
-            loader=loader,
-            scorer=_scorer(opened, run),
-            sink=PostgresSink(engine),
-            stopping=stopping,
-        )
+    """Score what is left of one shard of a planned run, whoever worked on it before."""
+    with _worker(settings, run_key, weights) as worker:
+        run, claim = worker.sink.claim(shard_id, device=worker.scorer.device)
+        return worker.score(run, claim, stopping)
 
 
-def finish(settings: Settings, *, run_key: str, max_rejection_rate: float | None) -> RunSummary:
+def work(
+    settings: Settings, *, run_key: str, weights: str | None, wait: Callable[[int], None]
+) -> Iterator[ShardResult]:
+    """Score shards of the run that nobody works on, until every shard of it is done.
+
+    Shards of workers that died on this machine are free at once, those of others when their
+    lease has run out; until then `wait` is called with the number of unfinished shards. A shard
+    that somebody else takes over meanwhile is left to them.
+    """
+    runs = PostgresRuns(_current_database(settings))
+    run = runs.get(run_key)
+    with _worker(settings, run_key, weights) as worker:
+        while left := runs.unfinished(run):
+            runs.dismiss(run, [each for each in runs.workers(run) if is_dead(each)])
+            claim = worker.sink.claim_free(run, device=worker.scorer.device)
+            if claim is None:
+                wait(left)
+                continue
+            with suppress(ShardLost):
+                yield worker.score(run, claim)
+
+
+def finish(settings: Settings, *, run_key: str, gates: Gates = _NO_GATES) -> RunSummary:
     """Recount the run from its rows, judge it, close it."""
     engine = _current_database(settings)
     runs = PostgresRuns(engine)
     run = runs.get(run_key)
-    source = PostgresSource(engine, settings.registrations.source(run.source))
-    return judge_run(run, source=source, runs=runs, max_rejection_rate=max_rejection_rate)
+    return judge_run(run, source=_source(settings, engine, run.source), runs=runs, gates=gates)
+
+
+def status(
+    settings: Settings, *, run_key: str | None, source: str | None, most: int
+) -> Iterator[str]:
+    """The newest runs, or one run with its shards, and the rejections, as lines of text."""
+    asked = PostgresStatus(_current_database(settings))
+    if run_key is None:
+        yield from runs_table(asked.runs(source=source, most=most))
+    else:
+        yield from shards_table(asked.shards(run_key))
+    yield ""
+    yield from rejections_table(asked.rejections(source=source, run_key=run_key))
 
 
 def load_sample(settings: Settings, folder: Path) -> int:
@@ -125,6 +160,61 @@ def _usual_dtype() -> Dtype:
     from clip_scoring.models.clip import choose_device  # noqa: PLC0415  # torch takes seconds
 
     return Dtype.FLOAT16 if choose_device() == "cuda" else Dtype.FLOAT32
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """Everything that scores shards of one run in this process."""
+
+    source: Source
+    loader: Loader
+    scorer: Scorer
+    sink: Sink
+    probe: Probe
+
+    def score(
+        self, run: Run, claim: Claim, stopping: Callable[[], bool] = lambda: False
+    ) -> ShardResult:
+        return score_shard(
+            run, claim,
+            source=self.source, loader=self.loader, scorer=self.scorer, sink=self.sink,
+            probe=self.probe, stopping=stopping,
+        )  # fmt: skip
+
+
+@contextmanager
+def _worker(settings: Settings, run_key: str, weights: str | None) -> Iterator[_Worker]:
+    engine = _current_database(settings)
+    run = PostgresRuns(engine).get(run_key)
+    chosen = weights or settings.weights
+    opened = open_weights(settings.weights_location(chosen))
+    with closing(_loader(settings.registrations.source(run.source), opened)) as loader:
+        yield _Worker(
+            _source(settings, engine, run.source),
+            loader,
+            _scorer(opened, run),
+            PostgresSink(engine, worker=this_worker()),
+            ProcessProbe((sys.executable, "-m", "clip_scoring.probe", run.source, chosen)),
+        )
+
+
+def open_loader(
+    settings: Settings, source: str, weights: str
+) -> AbstractContextManager[ImageLoader]:
+    """The loader of images of a registered source for the given weights; closed at the end."""
+    opened = open_weights(settings.weights_location(weights))
+    return closing(_loader(settings.registrations.source(source), opened))
+
+
+def _source(settings: Settings, engine: Engine, name: str) -> Source:
+    registration = settings.registrations.source(name)
+    match registration.place:
+        case TablePlace() as table:
+            return PostgresSource(engine, name, table)
+        case BucketPlace() as bucket:
+            raise NotImplementedError
+        case FilePlace() as file:
+            raise NotImplementedError
 
 
 def _scorer(weights: Weights, run: Run) -> Scorer:

@@ -9,19 +9,21 @@ from datetime import UTC, date, datetime
 import numpy as np
 from sqlalchemy import Engine, text
 
+from clip_scoring.measures import Measures
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.planning import judge_run, plan_run
 from clip_scoring.ports import LoadedImages
 from clip_scoring.records import Reason, Record, Rejection
+from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Plan, RunRequest, RunSummary, Trigger, Window, WindowKind
 from clip_scoring.scoring import ShardResult, score_shard
-from clip_scoring.settings import SourceRegistration
 from clip_scoring.stores.database import transaction
 from clip_scoring.stores.postgres_runs import PostgresRuns
 from clip_scoring.stores.postgres_sink import PostgresSink
 from clip_scoring.stores.postgres_source import PostgresSource
 
 DAY = date(2026, 1, 1)
+NOTHING = Measures()
 MIDDAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -29,7 +31,7 @@ class SyntheticLoader:
     """Pixels made from the key; URIs that name a reason are rejected with it."""
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
-        return LoadedImages([self._image(each) for each in records], {"fetch": 0.0, "decode": 0.0})
+        return LoadedImages([self._image(each) for each in records], Measures())
 
     def _image(self, record: Record) -> np.ndarray | Rejection:
         if record.image_uri in set(Reason):
@@ -42,13 +44,13 @@ class World:
     """What a test does to the database, in the product's words."""
 
     engine: Engine
-    registration: SourceRegistration = field(default_factory=lambda: SourceRegistration("records"))
+    place: TablePlace = field(default_factory=TablePlace)
     scorer: FakeScorer = field(default_factory=FakeScorer)
     loader: SyntheticLoader = field(default_factory=SyntheticLoader)
 
     @property
     def source(self) -> PostgresSource:
-        return PostgresSource(self.engine, self.registration)
+        return PostgresSource(self.engine, "records", self.place)
 
     @property
     def runs(self) -> PostgresRuns:
@@ -90,7 +92,8 @@ class World:
             "sink": PostgresSink(self.engine),
             **options,
         }
-        return score_shard(shard_id, **parts)
+        run, claim = parts["sink"].claim(shard_id, device="none")
+        return score_shard(run, claim, **parts)
 
     def judge(self, run_key: str, **options: object) -> RunSummary:
         return judge_run(self.runs.get(run_key), source=self.source, runs=self.runs, **options)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException, RemoteDisconnected
-from threading import Event, Timer
+from threading import Event, Lock, Timer
 from time import monotonic
 from typing import Any
 from urllib.parse import urljoin
@@ -67,7 +67,11 @@ class HttpFetcher:
     policy: HttpPolicy = field(default_factory=HttpPolicy)
     resolve: Resolve = resolve
 
+    resent: int = field(default=0, init=False)
+    """Requests that were sent again so far."""
+
     def __post_init__(self) -> None:
+        self._counting = Lock()
         self._pool = urllib3.PoolManager(num_pools=50, maxsize=8, retries=False)
         self._pool.pool_classes_by_scheme = _guarded_pools(self)
 
@@ -127,6 +131,8 @@ class HttpFetcher:
         except ProtocolError as failed:
             if not isinstance(failed.args[-1], RemoteDisconnected | ConnectionResetError):
                 raise
+            with self._counting:
+                self.resent += 1
             return self._send(uri)
 
     def _send(self, uri: str) -> urllib3.BaseHTTPResponse:

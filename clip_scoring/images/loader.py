@@ -17,6 +17,7 @@ from clip_scoring.geometry import Geometry
 from clip_scoring.images.decode import decode
 from clip_scoring.images.local import read_below
 from clip_scoring.images.refusal import Refused
+from clip_scoring.measures import Measures
 from clip_scoring.ports import LoadedImages, Pixels
 from clip_scoring.records import Reason, Record, Rejection
 
@@ -27,6 +28,9 @@ MAX_URI_LENGTH = 4096
 class Fetcher(Protocol):
     """Fetches bodies over the network."""
 
+    resent: int
+    """Requests that were sent again so far."""
+
     def fetch(self, uri: str, *, limit: int) -> bytes:
         """The body behind `uri`, at most `limit` bytes; raises Refused."""
 
@@ -34,6 +38,7 @@ class Fetcher(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     image: Pixels | Rejection
+    size: int
     fetch: float
     decode: float
 
@@ -54,14 +59,20 @@ class ImageLoader:
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
         """One entry per record, in order. A bad image is a Rejection, never an exception."""
-        started = monotonic()
+        started, resent = monotonic(), self._http.resent
         loaded = list(self._pool.map(self._load_one, records))
         wall = monotonic() - started
         fetch = sum(each.fetch for each in loaded)
         busy = fetch + sum(each.decode for each in loaded) or 1.0
         return LoadedImages(
             [each.image for each in loaded],
-            {"fetch": wall * fetch / busy, "decode": wall * (1 - fetch / busy)},
+            Measures(
+                {"fetch": wall * fetch / busy, "decode": wall * (1 - fetch / busy)},
+                {
+                    "bytes": sum(each.size for each in loaded),
+                    "fetch_retries": self._http.resent - resent,
+                },
+            ),
         )
 
     def close(self) -> None:
@@ -70,14 +81,15 @@ class ImageLoader:
 
     def _load_one(self, record: Record) -> _Loaded:
         started = fetched = monotonic()
+        body = b""
         try:
-            body = self._fetch(record.image_uri)
+            body = self._fetch(record.image_uri) if record.image is None else record.image
             fetched = monotonic()
             image: Pixels | Rejection = decode(body, self._geometry)
         except Refused as refused:
             image = refused.rejection
             fetched = max(fetched, started)
-        return _Loaded(image, fetched - started, monotonic() - fetched)
+        return _Loaded(image, len(body), fetched - started, monotonic() - fetched)
 
     def _fetch(self, uri: str) -> bytes:
         scheme, path = _located(uri)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,7 @@ class ClipScorer:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
         self.fingerprint = fingerprint
+        self.device = torch.cuda.get_device_name(device) if device == "cuda" else device
         self._device = torch.device(device)
         self._dtype: torch.dtype = getattr(torch, fingerprint.dtype)
         self._model = _load_model(weights, self._dtype).to(self._device).eval()
@@ -38,6 +39,12 @@ class ClipScorer:
         self._rescale = weights.rescale
         self._mean = self._channel(weights.mean)
         self._std = self._channel(weights.std)
+
+    def peaks(self) -> Mapping[str, int]:
+        """The most memory in use on the GPU so far."""
+        if self._device.type != "cuda":
+            return {}
+        return {"device_memory_bytes": torch.cuda.max_memory_allocated(self._device)}
 
     @torch.inference_mode()
     def score(

@@ -24,9 +24,11 @@ from clip_scoring.errors import DatabaseUnreachable, SettingsInvalid
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _LIMITS = text(
     "SELECT set_config('statement_timeout', :statement, true),"
-    " set_config('lock_timeout', '10s', true),"
-    " set_config('idle_in_transaction_session_timeout', '60s', true)"
+    " set_config('lock_timeout', '20s', true),"
+    " set_config('idle_in_transaction_session_timeout', '15s', true)"
 )
+# A worker that is stopped inside a transaction keeps its row lock until the server ends its
+# session: whoever claims the shard waits longer than that.
 
 
 @cache
@@ -73,12 +75,18 @@ def transaction(engine: Engine, *, statement_timeout: str = "30s") -> Iterator[C
         raise
 
 
+def sqlstate(error: DBAPIError) -> str | None:
+    """The five characters by which PostgreSQL names an error; None where it never answered."""
+    return getattr(error.orig, "pgcode", None)
+
+
 def _connection_lost(error: DBAPIError) -> bool:
-    """No SQLSTATE at all, or one of: connection exceptions, server shutting down, too many."""
-    sqlstate: str | None = getattr(error.orig, "pgcode", None)
-    if sqlstate is None:
+    """No SQLSTATE at all, or one of: connection exceptions, server shutting down, session ended
+    for idling, too many connections."""
+    state = sqlstate(error)
+    if state is None:
         return isinstance(error, OperationalError | InterfaceError)
-    return sqlstate.startswith(("08", "57P")) or sqlstate == "53300"
+    return state.startswith(("08", "57P")) or state in {"25P03", "25P04", "53300"}
 
 
 def _unreachable(engine: Engine, error: DBAPIError) -> str:

@@ -12,6 +12,8 @@ from sqlalchemy import Connection, Engine, Row
 
 from clip_scoring.errors import RunNotFound, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
+from clip_scoring.measures import Measures
+from clip_scoring.quality import BINS_PER_UNIT, Histogram
 from clip_scoring.runs import (
     Rescore,
     Run,
@@ -65,12 +67,18 @@ class PostgresPlanning:
             raise RunNotFound(f"run {request.run_key} vanished while it was planned")
         return run
 
+    def release_abandoned(self, run: Run) -> None:
+        """Void every claim on runs of the same scope whose leases have all run out.
+
+        Their shards' rows stay locked until planning ends, so a claim that comes meanwhile sees
+        the new run's shards.
+        """
+        self._connection.execute(query("release_abandoned"), _scope(run))
+        self._connection.execute(query("mark_abandoned"), _scope(run))
+
     def held_ranges(self, run: Run) -> list[KeyRange]:
         """What open shards of other live runs hold, ordered by start."""
-        rows = self._connection.execute(
-            query("held_ranges"),
-            {"source": run.source, "fingerprint_id": run.fingerprint_id, "run_id": run.id},
-        )
+        rows = self._connection.execute(query("held_ranges"), _scope(run))
         return [KeyRange(*held) for held in sorted((row.start, row.stop) for row in rows)]
 
     def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
@@ -138,9 +146,47 @@ class PostgresRuns:
             rows = connection.execute(query("recount"), {"run_id": run.id}).all()
         return [(KeyRange(row.start_key, row.stop_key), _counts(row)) for row in rows]
 
-    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
-        """Write the run's figures and its final state."""
+    def unfinished(self, run: Run) -> int:
+        """How many shards of the run are not done."""
         with transaction(self._engine) as connection:
+            return int(
+                connection.execute(query("unfinished_shards"), {"run_id": run.id}).scalar_one()
+            )
+
+    def workers(self, run: Run) -> list[str]:
+        """Who works on unfinished shards of the run."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query("workers_of_run"), {"run_id": run.id})
+            return [row.worker for row in rows]
+
+    def dismiss(self, run: Run, workers: Sequence[str]) -> None:
+        """Free the shards of workers that are known to be dead."""
+        with transaction(self._engine) as connection:
+            gone = {"run_id": run.id, "workers": list(workers)}
+            connection.execute(query("dismiss_workers"), gone)
+
+    def histogram(self, run: Run) -> Histogram:
+        """The run's similarities, counted from rows."""
+        counted = {"run_id": run.id, "bins": BINS_PER_UNIT}
+        with transaction(self._engine, statement_timeout="30min") as connection:
+            return {row.bin: row.n for row in connection.execute(query("histogram"), counted)}
+
+    def past_histograms(self, run: Run, most: int) -> list[Histogram]:
+        """Those of the last succeeded runs of the same source and fingerprint, newest first."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query("past_histograms"), {**_scope(run), "most": most})
+            return [{int(place): n for place, n in row.histogram.items()} for row in rows]
+
+    def rejections(self, run: Run) -> Mapping[str, int]:
+        """The run's rejections by reason, counted from rows."""
+        with transaction(self._engine, statement_timeout="30min") as connection:
+            rows = connection.execute(query("rejections_of_run"), {"run_id": run.id})
+            return {row.reason: row.n for row in rows}
+
+    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
+        """Write the run's figures and its final state, and void what claims are left."""
+        with transaction(self._engine) as connection:
+            connection.execute(query("void_claims"), {"run_id": run.id})
             connection.execute(
                 query("close_run"),
                 {
@@ -172,6 +218,10 @@ def run_of(row: Row[Any]) -> Run:
     )
 
 
+def _scope(run: Run) -> dict[str, object]:
+    return {"source": run.source, "fingerprint_id": run.fingerprint_id, "run_id": run.id}
+
+
 def _fingerprint(parts: Mapping[str, str]) -> Fingerprint:
     try:
         typed = {"tier": Tier(parts["tier"]), "dtype": Dtype(parts["dtype"])}
@@ -190,5 +240,6 @@ def _counts(row: Row[Any]) -> ShardCounts:
         scored=row.scored,
         rejected=row.rejected,
         pending=0,
-        stage_seconds=row.stage_seconds,
+        measures=Measures.of_json(row.measures),
+        device=row.device,
     )

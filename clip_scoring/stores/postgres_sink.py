@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from typing import Any
+import random
+from collections.abc import Callable, Sequence
+from time import sleep
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import DBAPIError
 
 from clip_scoring.errors import DatabaseUnreachable, ShardLost
+from clip_scoring.measures import Measures
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Checkpoint, Claim
-from clip_scoring.stores.database import query, transaction
+from clip_scoring.stores.database import query, sqlstate, transaction
 from clip_scoring.stores.postgres_runs import LEASE, run_of
 
 log = logging.getLogger(__name__)
+
+Done = TypeVar("Done")
 
 _TRANSACTION_TRIES = 5
 _REPEATABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
@@ -25,57 +30,83 @@ _REPEATABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
 
 
 class PostgresSink:
-    """Claims shards and commits their batches; every method may be repeated after a crash."""
+    """Claims shards and commits their batches; every method may be repeated after a crash.
 
-    def __init__(self, engine: Engine) -> None:
+    `worker` names the process for people and for `clip-scoring run`; it guards nothing.
+    """
+
+    def __init__(self, engine: Engine, *, worker: str = "unnamed") -> None:
         self._engine = engine
+        self._worker = worker
         self._runs: dict[int, Run] = {}
 
-    def claim(self, shard_id: int) -> tuple[Run, Claim]:
+    def claim(self, shard_id: int, *, device: str) -> tuple[Run, Claim]:
         """Take the shard with a new epoch; every older claim on it is void from here on.
 
         Raises ShardLost when the shard is unknown, or when another live run works on its range.
         """
+        claim = _repeated(lambda _: self._claim("claim_shard", device, shard_id=shard_id))
+        if claim is None:
+            raise ShardLost(f"shard id {shard_id} does not exist")
+        return self._runs[claim.run_id], claim
+
+    def claim_free(self, run: Run, *, device: str) -> Claim | None:
+        """Take an unfinished shard of the run that nobody works on, if there is one."""
+        return _repeated(lambda _: self._claim("claim_free_shard", device, run_id=run.id))
+
+    def release(self, claim: Claim) -> None:
+        """Let others take the shard at once; without effect when the claim is void."""
+        owned = {"shard_id": claim.shard_id, "epoch": claim.checkpoint.epoch}
         with transaction(self._engine) as connection:
-            row = connection.execute(
-                query("claim_shard"), {"shard_id": shard_id, "lease": LEASE}
-            ).one_or_none()
-            if row is None:
-                raise ShardLost(f"shard id {shard_id} does not exist")
-            claim = _claim_of(row)
-            if not claim.done:
-                _require_sole_run(connection, claim)
-            run_key = connection.execute(query("run_of_shard"), {"shard_id": shard_id}).one()[0]
-            run = run_of(connection.execute(query("find_run"), {"run_key": run_key}).one())
-        self._runs[claim.run_id] = run
-        log.info("shard claimed", extra={"shard": claim.number, "epoch": claim.checkpoint.epoch})
-        return run, claim
+            connection.execute(query("release_shard"), owned)
 
     def commit(
         self,
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        stage_seconds: Mapping[str, float],
+        measures: Measures,
     ) -> Claim:
         """Store outcomes and move the checkpoint to `offset`, both or neither.
 
         A reply to COMMIT that was lost is resolved by reading the checkpoint. Raises ShardLost,
         having written nothing, when the claim is void.
         """
-        for tries_left in reversed(range(_TRANSACTION_TRIES)):
+
+        def write(backoffs: int) -> None:
+            so_far = measures + Measures(counts={"backoffs": backoffs})
             try:
                 with transaction(self._engine) as connection:
-                    self._write(connection, claim, offset, outcomes, stage_seconds)
+                    self._write(connection, claim, offset, outcomes, so_far)
             except DatabaseUnreachable:
                 if not self._was_committed(claim, offset):
                     raise
-            except DBAPIError as failed:
-                if not tries_left or _sqlstate(failed) not in _REPEATABLE_SQLSTATES:
-                    raise
-                continue
-            break
+
+        _repeated(write)
+        log.info(
+            "run %d shard %d epoch %d: offset %s, %d outcomes",
+            claim.run_id, claim.number, claim.checkpoint.epoch, offset, len(outcomes),
+        )  # fmt: skip
         return claim.advanced(offset)
+
+    def _claim(self, statement: str, device: str, **which: int) -> Claim | None:
+        values = {**which, "lease": LEASE, "worker": self._worker, "device": device}
+        with transaction(self._engine) as connection:
+            row = connection.execute(query(statement), values).one_or_none()
+            if row is None:
+                return None
+            claim = _claim_of(row)
+            if not claim.done:
+                _require_sole_run(connection, claim)
+            owner = {"shard_id": claim.shard_id}
+            run_key = connection.execute(query("run_of_shard"), owner).one()[0]
+            run = run_of(connection.execute(query("find_run"), {"run_key": run_key}).one())
+        self._runs[run.id] = run
+        log.info(
+            "run %d shard %d epoch %d: claimed at %s, try %d at this offset",
+            run.id, claim.number, claim.checkpoint.epoch, claim.checkpoint.offset, claim.tries,
+        )  # fmt: skip
+        return claim
 
     def _write(
         self,
@@ -83,9 +114,9 @@ class PostgresSink:
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        stage_seconds: Mapping[str, float],
+        measures: Measures,
     ) -> None:
-        known = connection.execute(query("stage_seconds"), {"shard_id": claim.shard_id}).scalar()
+        known = connection.execute(query("measures"), {"shard_id": claim.shard_id}).scalar()
         moved = connection.execute(
             query("move_checkpoint"),
             {
@@ -95,7 +126,7 @@ class PostgresSink:
                 "new": json.dumps(offset),
                 "scored": sum(isinstance(outcome, Score) for _, outcome in outcomes),
                 "rejected": sum(isinstance(outcome, Rejection) for _, outcome in outcomes),
-                "stage_seconds": json.dumps(_added(known or {}, stage_seconds)),
+                "measures": json.dumps((Measures.of_json(known or {}) + measures).as_json()),
                 "lease": LEASE,
             },
         )
@@ -113,6 +144,18 @@ class PostgresSink:
         return bool(row.epoch == claim.checkpoint.epoch and row.offset == offset)
 
 
+def _repeated(attempt: Callable[[int], Done]) -> Done:
+    """Run a whole transaction again when the server rolled it back for another's sake."""
+    for backoffs in range(_TRANSACTION_TRIES - 1):
+        try:
+            return attempt(backoffs)
+        except DBAPIError as failed:
+            if sqlstate(failed) not in _REPEATABLE_SQLSTATES:
+                raise
+        sleep(random.uniform(0.0, 0.05 * 2**backoffs))
+    return attempt(_TRANSACTION_TRIES - 1)
+
+
 def _require_sole_run(connection: Connection, claim: Claim) -> None:
     others = connection.execute(query("overlapping_runs"), {"shard_id": claim.shard_id})
     if keys := [row.run_key for row in others]:
@@ -128,6 +171,7 @@ def _claim_of(row: Row[Any]) -> Claim:
         start=row.start_key,
         stop=row.stop_key,
         checkpoint=Checkpoint(row.offset, row.epoch),
+        tries=row.tries,
     )
 
 
@@ -151,21 +195,19 @@ def _put(
         connection.execute(query("put_scores"), {**origin, **columns})
         connection.execute(query("drop_rejections"), {**owner, "keys": columns["keys"]})
     if rejections:
+        retries = [each.retry for _, each in rejections]
         columns = {
             "keys": [str(record.key) for record, _ in rejections],
             "reasons": [str(each.reason) for _, each in rejections],
-            "details": [each.detail.replace("\x00", "␀") for _, each in rejections],
-            "retry_seconds": [each.retry_seconds for _, each in rejections],
+            "details": [storable(each.detail) for _, each in rejections],
+            "first_waits": [retry and retry.first_wait_s for retry in retries],
+            "most_attempts": [retry and retry.attempts for retry in retries],
             "input_md5s": [record.input_md5 for record, _ in rejections],
         }
         connection.execute(query("put_rejections"), {**origin, **columns})
         connection.execute(query("drop_scores"), {**owner, "keys": columns["keys"]})
 
 
-def _added(known: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
-    stages = {*known, *more}
-    return {name: round(known.get(name, 0.0) + more.get(name, 0.0), 6) for name in sorted(stages)}
-
-
-def _sqlstate(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "pgcode", None)
+def storable(text: str) -> str:
+    """Text that PostgreSQL can hold: it knows neither NUL nor lone surrogates."""
+    return text.replace("\x00", "␀").encode("utf-8", "backslashreplace").decode()

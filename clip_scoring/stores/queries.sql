@@ -55,11 +55,61 @@ UPDATE clip.run SET planned = :planned, held = :held WHERE id = :run_id;
 SELECT id, number, start_key, stop_key, planned FROM clip.shard
 WHERE run_id = :run_id ORDER BY number;
 
+-- name: release_abandoned
+-- Void every claim on runs that are under way in name only: a late commit must find nothing.
+UPDATE clip.shard SET epoch = epoch + 1, worker = NULL
+FROM clip.run
+WHERE run.id = shard.run_id AND run.id <> :run_id AND run.source = :source
+  AND run.fingerprint_id = :fingerprint_id AND run.state = 'running'
+  AND shard.state = 'open' AND shard.lease_until <= now()
+  AND NOT EXISTS (SELECT FROM clip.shard AS alive
+                  WHERE alive.run_id = run.id AND alive.lease_until > now());
+
+-- name: mark_abandoned
+-- Such runs by name; claiming one of their shards takes the mark off again.
+UPDATE clip.run SET state = 'abandoned', finished_at = now()
+WHERE id <> :run_id AND source = :source AND fingerprint_id = :fingerprint_id
+  AND state = 'running'
+  AND NOT EXISTS (SELECT FROM clip.shard AS alive
+                  WHERE alive.run_id = run.id AND alive.lease_until > now());
+
 -- name: claim_shard
 -- A new epoch: from here on every older claim on the shard writes nothing.
-UPDATE clip.shard SET epoch = epoch + 1, lease_until = now() + :lease
+UPDATE clip.shard
+SET epoch = epoch + 1, tries = tries + 1, lease_until = now() + :lease,
+    worker = :worker, device = :device
 WHERE id = :shard_id
-RETURNING id, run_id, number, start_key, stop_key, "offset", epoch;
+RETURNING id, run_id, number, start_key, stop_key, "offset", epoch, tries;
+
+-- name: claim_free_shard
+-- The same for the first unfinished shard that nobody works on; two who ask get two shards.
+UPDATE clip.shard
+SET epoch = epoch + 1, tries = tries + 1, lease_until = now() + :lease,
+    worker = :worker, device = :device
+WHERE id = (SELECT id FROM clip.shard
+            WHERE run_id = :run_id AND state = 'open'
+              AND (worker IS NULL OR lease_until <= now())
+            ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING id, run_id, number, start_key, stop_key, "offset", epoch, tries;
+
+-- name: release_shard
+-- The worker leaves in good order: the next one need not wait for the lease.
+UPDATE clip.shard SET worker = NULL WHERE id = :shard_id AND epoch = :epoch;
+
+-- name: workers_of_run
+-- Who works on unfinished shards of the run, and until when each is taken for alive at least.
+SELECT worker, max(lease_until) AS lease_until, count(*) AS shards FROM clip.shard
+WHERE run_id = :run_id AND state = 'open' AND worker IS NOT NULL
+GROUP BY worker ORDER BY worker;
+
+-- name: dismiss_workers
+-- These workers are known to be dead: their shards are free at once.
+UPDATE clip.shard SET worker = NULL
+WHERE run_id = :run_id AND state = 'open' AND worker = ANY (:workers);
+
+-- name: unfinished_shards
+-- How many shards of the run are not done.
+SELECT count(*) FROM clip.shard WHERE run_id = :run_id AND state = 'open';
 
 -- name: run_of_shard
 -- The key of the run that a shard belongs to.
@@ -88,13 +138,12 @@ UPDATE clip.shard
 SET "offset" = CAST(:new AS jsonb),
     scored = scored + :scored, rejected = rejected + :rejected,
     state = CASE WHEN stop_key = CAST(:new AS jsonb) THEN 'done' ELSE state END,
-    stage_seconds = CAST(:stage_seconds AS jsonb),
-    lease_until = now() + :lease
+    measures = CAST(:measures AS jsonb), tries = 1, lease_until = now() + :lease
 WHERE id = :shard_id AND epoch = :epoch AND "offset" = CAST(:old AS jsonb) AND state = 'open';
 
--- name: stage_seconds
+-- name: measures
 -- What the shard's earlier commits took.
-SELECT stage_seconds FROM clip.shard WHERE id = :shard_id;
+SELECT measures FROM clip.shard WHERE id = :shard_id;
 
 -- name: checkpoint
 -- Where a shard stands; asked when the answer to a COMMIT was lost.
@@ -117,25 +166,26 @@ SET similarity = excluded.similarity, caption_truncated = excluded.caption_trunc
 
 -- name: put_rejections
 -- Rejections in key order; the wait doubles with each attempt on the same input, up to a week.
-INSERT INTO clip.rejection (source, record_key, fingerprint_id, reason, detail, next_attempt_at,
-                            input_md5, run_id, shard_id)
-SELECT :source, record_key, :fingerprint_id, reason, detail, now() + retry_seconds * interval '1 s',
+INSERT INTO clip.rejection (source, record_key, fingerprint_id, reason, detail, attempts,
+                            next_attempt_at, input_md5, run_id, shard_id)
+SELECT :source, record_key, :fingerprint_id, reason, detail, attempt,
+       CASE WHEN attempt < most_attempts THEN
+           now() + least(first_wait * power(2, attempt - 1), 604800) * interval '1 s' END,
        input_md5, :run_id, :shard_id
-FROM unnest(CAST(:keys AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]),
-            CAST(:retry_seconds AS integer[]), CAST(:input_md5s AS uuid[]))
-     AS rejection (record_key, reason, detail, retry_seconds, input_md5)
+FROM (SELECT given.*, CASE WHEN old.input_md5 = given.input_md5
+                           THEN least(old.attempts, 1000) + 1 ELSE 1 END AS attempt
+      FROM unnest(CAST(:keys AS text[]), CAST(:reasons AS text[]), CAST(:details AS text[]),
+                  CAST(:first_waits AS integer[]), CAST(:most_attempts AS integer[]),
+                  CAST(:input_md5s AS uuid[]))
+           AS given (record_key, reason, detail, first_wait, most_attempts, input_md5)
+      LEFT JOIN clip.rejection AS old
+           ON old.source = :source AND old.record_key = given.record_key
+           AND old.fingerprint_id = :fingerprint_id) AS rejection
 ORDER BY record_key COLLATE "C"
 ON CONFLICT (source, record_key, fingerprint_id) DO UPDATE
-SET reason = excluded.reason, detail = excluded.detail,
-    attempts = CASE WHEN rejection.input_md5 = excluded.input_md5
-                    THEN rejection.attempts + 1 ELSE 1 END,
-    next_attempt_at = now() + least(
-        (excluded.next_attempt_at - now())
-        * CASE WHEN rejection.input_md5 = excluded.input_md5
-               THEN power(2, least(rejection.attempts, 20)) ELSE 1 END,
-        interval '7 days'),
-    input_md5 = excluded.input_md5, run_id = excluded.run_id, shard_id = excluded.shard_id,
-    rejected_at = now();
+SET reason = excluded.reason, detail = excluded.detail, attempts = excluded.attempts,
+    next_attempt_at = excluded.next_attempt_at, input_md5 = excluded.input_md5,
+    run_id = excluded.run_id, shard_id = excluded.shard_id, rejected_at = now();
 
 -- name: drop_rejections
 -- A scored record is not rejected any more.
@@ -150,12 +200,33 @@ WHERE source = :source AND fingerprint_id = :fingerprint_id AND record_key = ANY
 -- name: recount
 -- Each shard's own counters beside a count of the rows that carry it.
 SELECT shard.number, shard.start_key, shard.stop_key, shard.state = 'done' AS done, shard.planned,
-       shard.scored AS counted_scored, shard.rejected AS counted_rejected, shard.stage_seconds,
+       shard.scored AS counted_scored, shard.rejected AS counted_rejected,
+       shard.measures, shard.device,
        (SELECT count(*) FROM clip.score
         WHERE run_id = shard.run_id AND shard_id = shard.id) AS scored,
        (SELECT count(*) FROM clip.rejection
         WHERE run_id = shard.run_id AND shard_id = shard.id) AS rejected
 FROM clip.shard WHERE run_id = :run_id ORDER BY number;
+
+-- name: void_claims
+-- The run is being closed: whoever still holds one of its unfinished shards is late.
+UPDATE clip.shard SET epoch = epoch + 1, worker = NULL WHERE run_id = :run_id AND state = 'open';
+
+-- name: histogram
+-- Similarities of the run in bins; each similarity counts in the run that scored it last.
+SELECT CAST(floor(CAST(similarity AS double precision) * :bins) AS integer) AS bin, count(*) AS n
+FROM clip.score WHERE run_id = :run_id GROUP BY 1 ORDER BY 1;
+
+-- name: past_histograms
+-- Histograms of the last succeeded runs of the same source and fingerprint that scored anything.
+SELECT metrics -> 'histogram' AS histogram FROM clip.run
+WHERE source = :source AND fingerprint_id = :fingerprint_id AND id <> :run_id
+  AND state = 'succeeded' AND scored > 0 AND jsonb_exists(metrics, 'histogram')
+ORDER BY id DESC LIMIT :most;
+
+-- name: rejections_of_run
+-- The run's rejections by reason.
+SELECT reason, count(*) AS n FROM clip.rejection WHERE run_id = :run_id GROUP BY 1 ORDER BY 1;
 
 -- name: close_run
 -- The run's figures and its final state.
@@ -172,3 +243,69 @@ SELECT * FROM unnest(CAST(:keys AS bigint[]), CAST(:image_uris AS text[]),
 ON CONFLICT (key) DO UPDATE
 SET image_uri = excluded.image_uri, caption = excluded.caption, updated_at = now()
 WHERE (record.image_uri, record.caption) IS DISTINCT FROM (excluded.image_uri, excluded.caption);
+
+-- name: sorts_by_code_points
+-- Whether a column's own collation orders text by code points, as COLLATE "C" does.
+SELECT CASE WHEN coll.collname = 'default'
+            THEN db.datlocprovider = 'b'
+                 OR (db.datlocprovider = 'c' AND db.datcollate IN ('C', 'POSIX'))
+            ELSE coll.collprovider = 'b' OR coll.collname IN ('C', 'POSIX', 'ucs_basic') END
+FROM pg_attribute AS attribute
+JOIN pg_class AS class ON class.oid = attribute.attrelid
+JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+JOIN pg_collation AS coll ON coll.oid = attribute.attcollation
+JOIN pg_database AS db ON db.datname = current_database()
+WHERE namespace.nspname = :schema AND class.relname = :table AND attribute.attname = :column;
+
+-- name: key_index
+-- Whether a table has an index that begins with the key in code-point order; no row for views.
+SELECT EXISTS (
+    SELECT FROM pg_index AS index JOIN pg_collation AS c ON c.collname = 'C'
+    WHERE index.indrelid = class.oid AND index.indkey[0] = attribute.attnum AND index.indisvalid
+      AND (index.indcollation[0] IN (0, c.oid)
+           OR (index.indcollation[0] = attribute.attcollation AND
+               (SELECT CASE WHEN coll.collname = 'default'
+                            THEN db.datlocprovider = 'b'
+                                 OR (db.datlocprovider = 'c' AND db.datcollate IN ('C', 'POSIX'))
+                            ELSE coll.collprovider = 'b' OR coll.collname IN ('POSIX', 'ucs_basic')
+                       END
+                FROM pg_collation AS coll, pg_database AS db
+                WHERE coll.oid = attribute.attcollation AND db.datname = current_database()))))
+FROM pg_attribute AS attribute
+JOIN pg_class AS class ON class.oid = attribute.attrelid AND class.relkind IN ('r', 'm', 'p')
+JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+WHERE namespace.nspname = :schema AND class.relname = :table AND attribute.attname = :column;
+
+-- name: latest_runs
+-- The newest runs with their progress; counters, not rows, so that a look costs nothing.
+SELECT run.run_key, run.source, run."trigger", run.state, run.planned, run.held, run.started_at,
+       run.finished_at, run.metrics ->> 'bottleneck' AS bottleneck,
+       shards.scored, shards.rejected, shards.done, shards.shards,
+       run.state = 'running' AND NOT shards.alive AS stalled
+FROM clip.run CROSS JOIN LATERAL (
+    SELECT coalesce(sum(scored), 0) AS scored, coalesce(sum(rejected), 0) AS rejected,
+           count(*) FILTER (WHERE state = 'done') AS done, count(*) AS shards,
+           coalesce(bool_or(lease_until > now()), true) AS alive
+    FROM clip.shard WHERE run_id = run.id) AS shards
+WHERE run.source = coalesce(:source, run.source)
+ORDER BY run.id DESC LIMIT :most;
+
+-- name: shards_in_detail
+-- Each shard of a run: how far, by whom, at which try.
+SELECT number, start_key, stop_key, "offset", state, epoch, tries, planned, scored, rejected,
+       CASE WHEN state = 'open' THEN worker END AS worker, device,
+       lease_until > now() AS leased
+FROM clip.shard JOIN clip.run ON run.id = shard.run_id
+WHERE run.run_key = :run_key ORDER BY number;
+
+-- name: rejections_by_reason
+-- The current rejections, and when those that may pass are tried again.
+SELECT rejection.source, rejection.reason, count(*) AS n,
+       count(*) FILTER (WHERE next_attempt_at <= now()) AS due,
+       count(*) FILTER (WHERE next_attempt_at > now()) AS waiting,
+       min(next_attempt_at) FILTER (WHERE next_attempt_at > now()) AS next_due,
+       max(attempts) AS most_attempts
+FROM clip.rejection JOIN clip.run ON run.id = rejection.run_id
+WHERE rejection.source = coalesce(:source, rejection.source)
+  AND run.run_key = coalesce(:run_key, run.run_key)
+GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2;

@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from clip_airflow.connections import worker_settings
+from clip_airflow.orphans import die_with_parent
 from clip_airflow.params import options_of, run_key_of, trigger_of
 from clip_scoring.errors import Fatal, RunFailed
 
@@ -69,6 +70,7 @@ class ScoreShardOperator(BaseOperator):
         """Counts of what this try committed."""
         from clip_scoring import wiring  # noqa: PLC0415
 
+        die_with_parent()
         with _failing_fast():
             result = wiring.score(
                 worker_settings(),
@@ -99,7 +101,7 @@ class FinishRunOperator(BaseOperator):
             summary = wiring.finish(
                 worker_settings(),
                 run_key=run_key_of(context),
-                max_rejection_rate=options.max_rejection_rate,
+                gates=options.gates,
             )
             self.log.info("%s", summary)
             if summary.failures:

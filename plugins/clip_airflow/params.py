@@ -34,6 +34,12 @@ def run_params() -> dict[str, Param]:
             section="Quality gates",
             description="The run fails when a larger share was rejected. Empty: no limit.",
         ),
+        "max_drift": Param(
+            None, type=["null", "number"], minimum=0, maximum=1, title="Most drift",
+            section="Quality gates",
+            description="The run fails when its similarities moved further from those of the last "
+            "7 good runs (Wasserstein distance, in units of similarity). Empty: no limit.",
+        ),
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from clip_scoring.errors import ShardLost
 from clip_scoring.records import Record, Score
 from clip_scoring.stores import database, postgres_sink
 from clip_scoring.stores.postgres_sink import PostgresSink
-from tests.world import World
+from tests.world import NOTHING, World
 
 REPOSITORY = Path(__file__).parents[2]
 SCORES = "SELECT record_key, encode(float4send(similarity), 'hex') FROM clip.score ORDER BY 1"
@@ -141,12 +141,12 @@ def test_without_the_epoch_a_late_writer_gets_through_and_the_rightful_one_is_lo
     world.add_many(40)
     shard_id = world.plan("a", shard_size=40).shards[0].shard_id
     late_sink, sink = PostgresSink(world.engine), PostgresSink(world.engine)
-    _, late = late_sink.claim(shard_id)
-    _, current = sink.claim(shard_id)
-    late_sink.commit(late, 11, BATCH, {})
+    _, late = late_sink.claim(shard_id, device="none")
+    _, current = sink.claim(shard_id, device="none")
+    late_sink.commit(late, 11, BATCH, NOTHING)
     assert world.sql("SELECT epoch, scored FROM clip.shard") == [(2, 10)]
     with pytest.raises(ShardLost):
-        sink.commit(current, 11, BATCH, {})
+        sink.commit(current, 11, BATCH, NOTHING)
 
 
 def test_without_the_offset_a_repeated_commit_is_counted_twice_and_the_invariants_see_it(
@@ -155,10 +155,10 @@ def test_without_the_offset_a_repeated_commit_is_counted_twice_and_the_invariant
     weaken_fence(monkeypatch, ' AND "offset" = CAST(:old AS jsonb)')
     world.add_many(40)
     sink = PostgresSink(world.engine)
-    _, claim = sink.claim(world.plan("a", shard_size=40).shards[0].shard_id)
-    sink.commit(claim, 11, BATCH, {})
+    _, claim = sink.claim(world.plan("a", shard_size=40).shards[0].shard_id, device="none")
+    sink.commit(claim, 11, BATCH, NOTHING)
     world.check_invariants()
-    sink.commit(claim, 11, BATCH, {})
+    sink.commit(claim, 11, BATCH, NOTHING)
     assert world.sql("SELECT scored FROM clip.shard") == [(20,)]
     with pytest.raises(AssertionError):
         world.check_invariants()

@@ -8,8 +8,8 @@ from sqlalchemy import event
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.planning import preview
+from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Rescore, WindowKind
-from clip_scoring.settings import SourceRegistration
 from clip_scoring.shards import KeyRange
 from clip_scoring.stores.database import transaction
 from clip_scoring.stores.postgres_source import PostgresSource
@@ -139,9 +139,7 @@ def test_a_users_own_table_with_text_or_uuid_keys_is_scored_in_key_order(
     for key in keys:
         world.sql('INSERT INTO "My Shop".pictures VALUES (:k, :p, :c, :t)',
                   k=key, p="image", c=f"caption {key}", t=MIDDAY)  # fmt: skip
-    world.registration = SourceRegistration(
-        "records", "My Shop.pictures", "sku", "photo", "Alt Text", "added"
-    )
+    world.place = TablePlace("My Shop.pictures", "sku", "photo", "Alt Text", "added")
     summary = world.run("a", batch_size=2, shard_size=2)
     assert (summary.scored, summary.pending, summary.failures) == (5, 0, ())
     assert world.sql("SELECT record_key FROM clip.score ORDER BY 1") == [
@@ -151,9 +149,9 @@ def test_a_users_own_table_with_text_or_uuid_keys_is_scored_in_key_order(
 
 def test_unknown_tables_and_columns_are_refused_by_name(world: World) -> None:
     with pytest.raises(SettingsInvalid, match=r"no table or view clip\.nothing"):
-        PostgresSource(world.engine, SourceRegistration("x", table="clip.nothing"))
+        PostgresSource(world.engine, "x", TablePlace("clip.nothing"))
     with pytest.raises(SettingsInvalid, match=r"has no column 'nope', only key, image_uri"):
-        PostgresSource(world.engine, SourceRegistration("x", caption="nope"))
+        PostgresSource(world.engine, "x", TablePlace(caption="nope"))
 
 
 def test_a_date_without_records_plans_an_empty_run(world: World) -> None:

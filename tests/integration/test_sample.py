@@ -33,7 +33,7 @@ def scored(
     plan = wiring.plan(settings, options, run_key="sample", trigger=Trigger.CLI)
     for shard in plan.shards:
         wiring.score(settings, run_key="sample", shard_id=shard.shard_id, weights=None)
-    summary = wiring.finish(settings, run_key="sample", max_rejection_rate=None)
+    summary = wiring.finish(settings, run_key="sample")
     listed = json.loads((folder / "records.json").read_text())
     return world, summary, {str(each["key"]): each for each in listed}
 

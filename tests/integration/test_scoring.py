@@ -8,10 +8,11 @@ import pytest
 from clip_scoring.errors import DatabaseUnreachable, Interrupted, ShardLost
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import LoadedImages
+from clip_scoring.quality import Gates
 from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.runs import Rescore
 from clip_scoring.stores.postgres_sink import PostgresSink
-from tests.world import SyntheticLoader, World
+from tests.world import NOTHING, SyntheticLoader, World
 
 SCORES = "SELECT record_key, encode(float4send(similarity), 'hex') FROM clip.score ORDER BY 1"
 
@@ -92,15 +93,15 @@ def test_a_late_writer_changes_nothing(world: World) -> None:
     world.watch_offsets()
     shard_id = world.plan("a").shards[0].shard_id
     late_sink, sink = PostgresSink(world.engine), PostgresSink(world.engine)
-    _, late = late_sink.claim(shard_id)
-    _, current = sink.claim(shard_id)
+    _, late = late_sink.claim(shard_id, device="none")
+    _, current = sink.claim(shard_id, device="none")
     batch = [(Record(key, "i", "c"), Score(0.5, False)) for key in range(1, 11)]
     with pytest.raises(ShardLost, match="epoch 1 at offset 1 is not the current claim"):
-        late_sink.commit(late, 11, batch, {})
+        late_sink.commit(late, 11, batch, NOTHING)
     assert world.sql("SELECT count(*) FROM clip.score") == [(0,)]
-    sink.commit(current, 11, batch, {})
+    sink.commit(current, 11, batch, NOTHING)
     with pytest.raises(ShardLost):
-        sink.commit(current, 11, batch, {})
+        sink.commit(current, 11, batch, NOTHING)
     assert world.sql('SELECT scored, "offset", epoch FROM clip.shard') == [(10, 11, 2)]
     world.check_invariants()
 
@@ -131,10 +132,10 @@ def test_a_zombie_loses_the_race_at_its_next_commit(world: World) -> None:
 def test_a_commit_with_a_failing_row_moves_neither_rows_nor_offset(world: World) -> None:
     world.add_many(20)
     sink = PostgresSink(world.engine)
-    _, claim = sink.claim(world.plan("a").shards[0].shard_id)
+    _, claim = sink.claim(world.plan("a").shards[0].shard_id, device="none")
     batch = [(Record(1, "i", "c"), Score(0.5, False)), (Record(2, "i", "c"), Score(7.0, False))]
     with pytest.raises(Exception, match="score_similarity_check"):
-        sink.commit(claim, 11, batch, {})
+        sink.commit(claim, 11, batch, NOTHING)
     assert world.sql('SELECT scored, "offset" FROM clip.shard') == [(0, 1)]
     assert world.sql("SELECT count(*) FROM clip.score") == [(0,)]
 
@@ -142,9 +143,9 @@ def test_a_commit_with_a_failing_row_moves_neither_rows_nor_offset(world: World)
 def test_not_a_number_never_enters_the_table(world: World) -> None:
     world.add_many(1)
     sink = PostgresSink(world.engine)
-    _, claim = sink.claim(world.plan("a").shards[0].shard_id)
+    _, claim = sink.claim(world.plan("a").shards[0].shard_id, device="none")
     with pytest.raises(Exception, match="score_similarity_check"):
-        sink.commit(claim, 2, [(Record(1, "i", "c"), Score(float("nan"), False))], {})
+        sink.commit(claim, 2, [(Record(1, "i", "c"), Score(float("nan"), False))], NOTHING)
 
 
 @pytest.mark.parametrize("applied", [True, False])
@@ -153,7 +154,7 @@ def test_a_lost_reply_to_commit_is_resolved_by_reading(
 ) -> None:
     world.add_many(20)
     sink = PostgresSink(world.engine)
-    _, claim = sink.claim(world.plan("a").shards[0].shard_id)
+    _, claim = sink.claim(world.plan("a").shards[0].shard_id, device="none")
     batch = [(Record(key, "i", "c"), Score(0.5, False)) for key in range(1, 11)]
     dialect_commit = world.engine.dialect.do_commit
 
@@ -165,10 +166,10 @@ def test_a_lost_reply_to_commit_is_resolved_by_reading(
 
     monkeypatch.setattr(world.engine.dialect, "do_commit", lose_reply)
     if applied:
-        assert sink.commit(claim, 11, batch, {}).checkpoint.offset == 11
+        assert sink.commit(claim, 11, batch, NOTHING).checkpoint.offset == 11
     else:
         with pytest.raises(DatabaseUnreachable):
-            sink.commit(claim, 11, batch, {})
+            sink.commit(claim, 11, batch, NOTHING)
     assert world.sql("SELECT scored FROM clip.shard") == [(10 if applied else 0,)]
     world.check_invariants()
 
@@ -207,8 +208,8 @@ def test_an_unfinished_shard_fails_the_run_and_a_retry_mends_it(world: World) ->
 def test_a_rejection_rate_above_the_gate_fails_the_run(world: World) -> None:
     world.add({1: ("http_404_410", "c"), 2: ("image", "c")})
     world.score(world.plan("a").shards[0].shard_id)
-    assert world.judge("a", max_rejection_rate=0.5).failures == ()
-    failed = world.judge("a", max_rejection_rate=0.49)
+    assert world.judge("a", gates=Gates(0.5)).failures == ()
+    failed = world.judge("a", gates=Gates(0.49))
     assert failed.failures == ("rejection rate 0.5000 above the limit 0.49",)
 
 
@@ -245,7 +246,9 @@ def test_a_claim_fails_while_another_live_run_works_on_the_range(world: World) -
     world.plan("new")
     with pytest.raises(ShardLost, match="its records are held by run new"):
         world.score(old)
-    assert world.sql("SELECT epoch FROM clip.shard ORDER BY id") == [(0,), (0,)]
+    # Planning voided the claims on the old run; the claim that failed took no epoch.
+    assert world.sql("SELECT epoch FROM clip.shard ORDER BY id") == [(1,), (0,)]
+    assert world.sql("SELECT state FROM clip.run ORDER BY id") == [("abandoned",), ("running",)]
 
 
 def test_a_batch_of_rejections_alone_needs_no_device(world: World) -> None:
@@ -258,6 +261,6 @@ def test_a_batch_of_rejections_alone_needs_no_device(world: World) -> None:
 def test_rejections_keep_no_nul_in_their_detail(world: World) -> None:
     world.add_many(1)
     sink = PostgresSink(world.engine)
-    _, claim = sink.claim(world.plan("a").shards[0].shard_id)
-    sink.commit(claim, 2, [(Record(1, "i", "c"), Rejection(Reason.URI_INVALID, "a\x00b"))], {})
+    _, claim = sink.claim(world.plan("a").shards[0].shard_id, device="none")
+    sink.commit(claim, 2, [(Record(1, "i", "c"), Rejection(Reason.URI_INVALID, "a\x00b"))], NOTHING)
     assert world.sql("SELECT detail FROM clip.rejection") == [("a␀b",)]

@@ -9,7 +9,10 @@ import pytest
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
 
 KIB_16 = 16_384
-TRANSIENT = {"dns_failed", "connect_failed", "timeout", "http_5xx", "http_429", "body_truncated"}
+TRANSIENT = {
+    "dns_failed", "connect_failed", "timeout", "http_5xx", "http_429", "body_truncated",
+    "object_slow_down", "image_decoder_crashed", "out_of_memory",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -119,20 +122,20 @@ def test_a_lone_surrogate_still_has_an_input_digest() -> None:
 
 @pytest.mark.parametrize("reason", sorted(TRANSIENT))
 def test_a_transient_rejection_waits_an_hour(reason: str) -> None:
-    assert Rejection(Reason(reason)).retry_seconds == 3600
+    assert Rejection(Reason(reason)).retry.first_wait_s == 3600
 
 
 @pytest.mark.parametrize("reason", sorted(set(Reason) - TRANSIENT))
 def test_a_permanent_rejection_is_never_retried(reason: str) -> None:
-    assert Rejection(Reason(reason)).retry_seconds is None
+    assert Rejection(Reason(reason)).retry is None
 
 
 @pytest.mark.parametrize(("asked", "expected"), [(None, 3600), (0, 3600), (60, 3600), (7200, 7200)])
 def test_a_longer_wait_that_the_server_asks_for_is_honoured(
     asked: int | None, expected: int
 ) -> None:
-    assert Rejection(Reason.HTTP_429, retry_after=asked).retry_seconds == expected
+    assert Rejection(Reason.HTTP_429, retry_after=asked).retry.first_wait_s == expected
 
 
 def test_a_server_cannot_make_a_permanent_rejection_transient() -> None:
-    assert Rejection(Reason.HTTP_404_410, retry_after=60).retry_seconds is None
+    assert Rejection(Reason.HTTP_404_410, retry_after=60).retry is None

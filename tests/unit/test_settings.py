@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.settings import (
-    DEFAULT_REGISTRATIONS,
+from clip_scoring.registrations import (
+    BucketPlace,
+    FileFormat,
+    FilePlace,
     Registrations,
-    Settings,
     SourceRegistration,
+    TablePlace,
     read_registrations,
 )
+from clip_scoring.settings import DEFAULT_REGISTRATIONS, Settings
 
 Write = Callable[[str], Path]
 GOOD = """
@@ -57,11 +60,7 @@ def refusal(path: Path) -> str:
 def test_a_source_of_a_kind_alone_takes_the_defaults(write: Write) -> None:
     assert read_registrations(write(GOOD)).source("records") == SourceRegistration(
         name="records",
-        table="clip.record",
-        key="key",
-        image="image_uri",
-        caption="caption",
-        event_time="created_at",
+        place=TablePlace("clip.record", "key", "image_uri", "caption", "created_at"),
         image_roots=(),
         allowed_networks=(),
         allowed_ports=(80, 443),
@@ -71,11 +70,7 @@ def test_a_source_of_a_kind_alone_takes_the_defaults(write: Write) -> None:
 def test_a_source_is_read_in_full(write: Write, tmp_path: Path) -> None:
     assert read_registrations(write(GOOD)).source("archive") == SourceRegistration(
         name="archive",
-        table="museum.objects",
-        key="id",
-        image="photo",
-        caption="title",
-        event_time="seen_at",
+        place=TablePlace("museum.objects", "id", "photo", "title", "seen_at"),
         image_roots=(Path("/srv/images"), tmp_path / "scans"),
         allowed_networks=("10.1.0.0/16",),
         allowed_ports=(80, 443, 8080),
@@ -156,9 +151,13 @@ def test_a_source_with_a_bad_name_is_refused(write: Write, yaml: str, name: str)
     )
 
 
-@pytest.mark.parametrize("entry", ["", "{}", "[]", "postgres", "{kind: s3}", "{kind: [postgres]}"])
+@pytest.mark.parametrize(
+    "entry", ["", "{}", "[]", "postgres", "{kind: mysql}", "{kind: [postgres]}"]
+)
 def test_a_source_of_another_kind_is_refused(write: Write, entry: str) -> None:
-    assert refusal(write(f"sources: {{a: {entry}}}")) == "source 'a': needs `kind: postgres`"
+    assert refusal(write(f"sources: {{a: {entry}}}")) == (
+        "source 'a': needs `kind:`, one of postgres, s3, csv"
+    )
 
 
 @pytest.mark.parametrize(
@@ -182,6 +181,53 @@ def test_a_source_of_another_kind_is_refused(write: Write, entry: str) -> None:
 def test_a_bad_setting_is_refused_with_its_source(write: Write, setting: str, message: str) -> None:
     path = write(f"sources: {{a: {{kind: postgres, {setting}}}}}")
     assert refusal(path).startswith(f"source 'a': {message}")
+
+
+def test_a_bucket_is_read_in_full(write: Write) -> None:
+    text = (
+        "sources: {a: {kind: s3, connection: minio, bucket: media, prefix: 'pairs/{date}/', "
+        "format: parquet, columns: {image: u, caption: c}}}"
+    )
+    assert read_registrations(write(text)).source("a").place == BucketPlace(
+        "media", "pairs/{date}/", FileFormat.PARQUET, "minio", "u", "c"
+    )
+
+
+def test_a_bucket_has_defaults_for_connection_prefix_and_columns(write: Write) -> None:
+    text = "sources: {a: {kind: s3, bucket: media, format: csv}}"
+    assert read_registrations(write(text)).source("a").place == BucketPlace(
+        "media", "", FileFormat.CSV, "clip_scoring_s3", "url", "caption"
+    )
+
+
+def test_the_path_of_a_csv_file_starts_at_the_registration_file(
+    write: Write, tmp_path: Path
+) -> None:
+    text = "sources: {a: {kind: csv, path: pairs.csv, columns: {caption: text}}}"
+    assert read_registrations(write(text)).source("a").place == FilePlace(
+        tmp_path / "pairs.csv", "url", "text"
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("kind: s3, format: csv", "needs `bucket:`, the name of an S3 bucket"),
+        ("kind: s3, bucket: Bad_Name, format: csv", "needs `bucket:`, the name of an S3 bucket"),
+        ("kind: s3, bucket: media", "needs `format:`, one of csv, jsonl, parquet, webdataset"),
+        ("kind: s3, bucket: media, format: xml", "needs `format:`, one of csv, jsonl, parquet"),
+        ("kind: s3, bucket: media, format: csv, prefix: /x", "prefix is text without a leading /"),
+        ("kind: s3, bucket: media, format: csv, prefix: '{date}/{date}'", "prefix is text"),
+        ("kind: s3, bucket: media, format: csv, prefix: '{day}/'", "prefix '{day}/' may hold"),
+        ("kind: s3, bucket: media, format: csv, endpoint: 'http://x'", "unknown setting"),
+        ("kind: s3, bucket: media, format: csv, columns: {key: k}", "columns are image, caption"),
+        ("kind: csv", "needs `path:`, a CSV file"),
+        ("kind: csv, path: [a]", "needs `path:`, a CSV file"),
+        ("kind: csv, path: a.csv, bucket: b", "unknown setting 'bucket'"),
+    ],
+)
+def test_a_bad_place_is_refused_with_its_source(write: Write, entry: str, message: str) -> None:
+    assert refusal(write(f"sources: {{a: {{{entry}}}}}")).startswith(f"source 'a': {message}")
 
 
 @pytest.mark.parametrize("weights", ["[a]", "text", "{A: /srv}", "{a: 1}", "{a: }", "{'': /srv}"])

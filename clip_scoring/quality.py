@@ -1,0 +1,56 @@
+"""Quality gates: figures of a run that must stay within bounds, or the run counts as failed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+Histogram = Mapping[int, int]
+"""Similarities counted in bins: bin i holds those in [i, i + 1) / BINS_PER_UNIT."""
+
+BINS_PER_UNIT = 1000
+DRIFT_RUNS = 7
+"""How many earlier runs a run is compared with."""
+FEWEST_SCORES = 30
+"""Fewer scores on either side say nothing about a distribution."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """Bounds that the caller sets for a run; None leaves a gate open."""
+
+    max_rejection_rate: float | None = None
+    max_drift: float | None = None
+
+    def tripped(self, *, rejection_rate: float, drift: float | None) -> list[str]:
+        """One line with the figure and its limit for each gate that the run does not pass."""
+        found = []
+        if self.max_rejection_rate is not None and rejection_rate > self.max_rejection_rate:
+            found.append(
+                f"rejection rate {rejection_rate:.4f} above the limit {self.max_rejection_rate}"
+            )
+        if self.max_drift is not None and drift is not None and drift > self.max_drift:
+            found.append(
+                f"similarities drifted by {drift:.4f} from the last runs, "
+                f"above the limit {self.max_drift}"
+            )
+        return found
+
+
+def drift(now: Histogram, before: Iterable[Histogram]) -> float | None:
+    """How far the distribution of similarities moved, in units of similarity.
+
+    The Wasserstein distance between the run and the earlier runs taken together: the mean way
+    that a similarity would have to go (`scipy.stats.wasserstein_distance`). None where either
+    side has fewer than `FEWEST_SCORES`.
+    """
+    earlier: dict[int, int] = {}
+    for each in before:
+        for place, count in each.items():
+            earlier[place] = earlier.get(place, 0) + count
+    if min(sum(now.values()), sum(earlier.values())) < FEWEST_SCORES:
+        return None
+    from scipy.stats import wasserstein_distance  # noqa: PLC0415  # a second to import
+
+    bins = wasserstein_distance(list(now), list(earlier), [*now.values()], [*earlier.values()])
+    return float(bins) / BINS_PER_UNIT

@@ -1,0 +1,89 @@
+"""Key columns of users' tables: an order that Python, PostgreSQL and an index agree on."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Integer, String, Table, Text, cast, collate
+from sqlalchemy.types import UUID
+
+from clip_scoring.errors import SettingsInvalid
+from clip_scoring.records import Key
+from clip_scoring.stores.database import query
+
+log = logging.getLogger(__name__)
+
+_AFTER = "\x01"
+"""What `successor` appends to text; a uuid cannot hold it, so bounds on uuids look for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyColumn:
+    """One key column: `order` to sort by, `value` as Python has it, `text` as outcomes have it."""
+
+    order: ColumnElement[Any]
+    value: ColumnElement[Any]
+    text: ColumnElement[str]
+    is_uuid: bool = False
+
+    def at_least(self, start: Key) -> ColumnElement[bool]:
+        """Keys from `start` on."""
+        if self.is_uuid:
+            key, after = _uuid(start)
+            return self.order > key if after else self.order >= key
+        return self.order >= start
+
+    def below(self, stop: Key) -> ColumnElement[bool]:
+        """Keys below `stop`."""
+        if self.is_uuid:
+            key, after = _uuid(stop)
+            return self.order <= key if after else self.order < key
+        return self.order < stop
+
+
+def key_column(connection: Connection, table: Table, name: str) -> KeyColumn:
+    """The column by name; raises SettingsInvalid unless it is an integer, text or a uuid.
+
+    Text is sorted by code points. Where the column's own collation does that already, it is left
+    alone, so that its index serves.
+    """
+    column = table.c[name]
+    text: ColumnElement[str] = cast(column, Text)
+    match column.type:
+        case Integer():
+            return KeyColumn(column, column, text)
+        case UUID():  # bytes of a uuid sort like the hex digits of its text
+            return KeyColumn(column, collate(text, "C"), text, is_uuid=True)
+        case String() if _sorts_by_code_points(connection, table, name):
+            return KeyColumn(column, collate(column, "C"), text)
+        case String():
+            return KeyColumn(collate(column, "C"), collate(column, "C"), text)
+    raise SettingsInvalid(f"key column {column} is {column.type}; use bigint, text or uuid")
+
+
+def warn_without_index(connection: Connection, table: Table, name: str) -> None:
+    """Say which index to create where none yields a table's keys in order."""
+    indexed = connection.execute(query("key_index"), _place(table, name)).scalar_one_or_none()
+    if indexed is False:
+        text = isinstance(table.c[name].type, String)
+        by = f'{name} COLLATE "C"' if text else name
+        log.warning(
+            "%s has no index in the order of its keys, so every batch sorts the table: "
+            "CREATE INDEX ON %s (%s)", table.fullname, table.fullname, by,
+        )  # fmt: skip
+
+
+def _sorts_by_code_points(connection: Connection, table: Table, name: str) -> bool:
+    found = connection.execute(query("sorts_by_code_points"), _place(table, name))
+    return bool(found.scalar_one())
+
+
+def _place(table: Table, name: str) -> dict[str, str | None]:
+    return {"schema": table.schema, "table": table.name, "column": name}
+
+
+def _uuid(bound: Key) -> tuple[ColumnElement[Any], bool]:
+    text = str(bound)
+    return cast(text.removesuffix(_AFTER), UUID(as_uuid=False)), text.endswith(_AFTER)

@@ -1,0 +1,60 @@
+"""The manifest of file sources, who works on a shard, and what its work took."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+UP = """
+-- One version of one file, with the keys of its rows. Nothing is ever changed here but
+-- `retired_at`, so what a run planned stays readable as it was.
+CREATE TABLE clip.object (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    source      text NOT NULL,
+    uri         text NOT NULL,
+    version     text NOT NULL,
+    size        bigint NOT NULL CHECK (size >= 0),
+    event_time  timestamptz NOT NULL,
+    first_key   bigint NOT NULL CHECK (first_key > 0),
+    rows        bigint NOT NULL CHECK (rows >= 0),
+    marks       jsonb NOT NULL,
+    listed_at   timestamptz NOT NULL DEFAULT now(),
+    retired_at  timestamptz,
+    UNIQUE (source, uri, version)
+);
+CREATE INDEX object_by_key ON clip.object (source, first_key);
+
+ALTER TABLE clip.shard RENAME COLUMN stage_seconds TO measures;
+UPDATE clip.shard SET measures = jsonb_build_object('seconds', measures) WHERE measures <> '{}';
+ALTER TABLE clip.shard
+    ADD COLUMN tries integer NOT NULL DEFAULT 0 CHECK (tries >= 0),
+    ADD COLUMN worker text,
+    ADD COLUMN device text;
+
+ALTER TABLE clip.run DROP CONSTRAINT run_state_check;
+ALTER TABLE clip.run ADD CONSTRAINT run_state_check
+    CHECK (state IN ('running', 'succeeded', 'failed', 'abandoned'));
+"""
+
+DOWN = """
+ALTER TABLE clip.shard DROP COLUMN tries, DROP COLUMN worker, DROP COLUMN device;
+UPDATE clip.shard SET measures = coalesce(measures -> 'seconds', '{}');
+ALTER TABLE clip.shard RENAME COLUMN measures TO stage_seconds;
+DROP TABLE clip.object;
+UPDATE clip.run SET state = 'failed' WHERE state = 'abandoned';
+ALTER TABLE clip.run DROP CONSTRAINT run_state_check;
+ALTER TABLE clip.run ADD CONSTRAINT run_state_check
+    CHECK (state IN ('running', 'succeeded', 'failed'));
+"""
+
+
+def upgrade() -> None:
+    """Add what file sources and shared runs need."""
+    op.execute(UP)
+
+
+def downgrade() -> None:
+    """Back to 0001; outcomes of file sources stay, but nobody knows their files any more."""
+    op.execute(DOWN)

@@ -1,0 +1,148 @@
+"""The definition of pending, once, as conditions over whatever a source's records are in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    MetaData,
+    Table,
+    and_,
+    func,
+    not_,
+    or_,
+    select,
+)
+
+from clip_scoring.runs import Rescore, Selection
+from clip_scoring.shards import PlannedRange, successor
+from clip_scoring.stores.database import transaction
+from clip_scoring.stores.keys import KeyColumn
+
+_PLANNING_TIMEOUT = "30min"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordColumns:
+    """What SQL must know of a source's records to tell which are pending."""
+
+    rows: FromClause
+    key: KeyColumn
+    event_time: ColumnElement[Any]
+    input_md5: ColumnElement[Any] | None
+    """Changes with a record's input; None where a key never gets another input."""
+
+
+class PendingRecords:
+    """Counts, cuts and lists the pending records of one source."""
+
+    def __init__(self, engine: Engine, source: str, columns: RecordColumns) -> None:
+        self._engine = engine
+        self._source = source
+        self._columns = columns
+        with transaction(engine) as connection:
+            self._outcomes = [
+                Table(name, MetaData(), schema="clip", autoload_with=connection)
+                for name in ("score", "rejection")
+            ]
+
+    def count(self, selection: Selection) -> int:
+        """How many records of the selection are pending."""
+        wide = selection.keys.start is None or selection.keys.stop is None
+        counted = select(func.count()).select_from(self._columns.rows)
+        narrowed = counted.where(self.condition(selection, by_lookup=not wide))
+        with self._planning() as connection:
+            return connection.execute(narrowed).scalar_one()
+
+    def ranges(self, selection: Selection, size: int, limit: int | None) -> Iterator[PlannedRange]:
+        """Cut the pending records into consecutive ranges of `size`, in one pass over the keys."""
+        key = self._columns.key
+        ordinal = func.row_number().over(order_by=key.order) - 1
+        numbered = (
+            select(key.value.label("key"), ordinal.label("ordinal"))
+            .select_from(self._columns.rows)
+            .where(self.condition(selection, by_lookup=False))
+            .order_by(key.order)
+            .limit(limit)
+            .subquery()
+        )
+        first = func.min(numbered.c.key)
+        cut = (
+            select(first, func.max(numbered.c.key), func.count())
+            .group_by(numbered.c.ordinal // size)
+            .order_by(first)
+        )
+        with self._planning() as connection:
+            rows = connection.execute(cut).all()
+        starts = [row[0] for row in rows[1:]]
+        stops = starts + [successor(row[1]) for row in rows[-1:]]
+        for (start, _, planned), stop in zip(rows, stops, strict=True):
+            yield PlannedRange(start, stop, planned)
+
+    def condition(self, selection: Selection, *, by_lookup: bool) -> ColumnElement[bool]:
+        """True for pending records of the selection.
+
+        By look-up, each record costs one look-up by primary key: for a batch or a shard of a large
+        source. Otherwise by anti-join: for a pass over the whole source.
+        """
+        columns, window, keys = self._columns, selection.window, selection.keys
+        conditions = [columns.event_time < window.stop]
+        if window.start is not None:
+            conditions.append(columns.event_time >= window.start)
+        if keys.start is not None:
+            conditions.append(columns.key.at_least(keys.start))
+        if keys.stop is not None:
+            conditions.append(columns.key.below(keys.stop))
+        unsettled: Callable[[Table, ColumnElement[bool]], ColumnElement[bool]] = (
+            _missing_by_lookup if by_lookup else _missing
+        )
+        conditions += [
+            unsettled(table, self._settled(table, selection)) for table in self._outcomes
+        ]
+        return and_(*conditions)
+
+    def _settled(self, table: Table, selection: Selection) -> ColumnElement[bool]:
+        """An outcome in `table` that takes its record out of the selection."""
+        belongs = [
+            table.c.source == self._source,
+            table.c.fingerprint_id == selection.fingerprint_id,
+            table.c.record_key == self._columns.key.text,
+        ]
+        by_this_run = table.c.run_id == selection.run_id
+        if selection.rescore is Rescore.ALL:
+            return and_(*belongs, by_this_run)
+        if self._columns.input_md5 is not None:
+            belongs.append(table.c.input_md5 == self._columns.input_md5)
+        if table.name == "score":
+            return and_(*belongs)
+        if selection.rescore is Rescore.REJECTED:
+            return and_(*belongs, by_this_run)
+        waits = or_(table.c.next_attempt_at.is_(None), table.c.next_attempt_at > selection.as_of)
+        return and_(*belongs, waits)
+
+    @contextmanager
+    def _planning(self) -> Iterator[Connection]:
+        """A transaction for passes over many records.
+
+        Fresh tables have no statistics, and without them the planner compares every record with
+        every outcome; a hash join is right for any size.
+        """
+        with transaction(self._engine, statement_timeout=_PLANNING_TIMEOUT) as connection:
+            connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
+            yield connection
+
+
+def _missing(table: Table, settled: ColumnElement[bool]) -> ColumnElement[bool]:
+    return not_(select(1).select_from(table).where(settled).exists())
+
+
+def _missing_by_lookup(table: Table, settled: ColumnElement[bool]) -> ColumnElement[bool]:
+    # A scalar subquery is never turned into a join, whatever the statistics say.
+    return select(func.count()).select_from(table).where(settled).scalar_subquery() == 0
