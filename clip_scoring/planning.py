@@ -35,7 +35,8 @@ def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
 
 
 def preview(request: RunRequest, *, source: Source, runs: Runs) -> int:
-    """How many records such a run would plan if nobody else held any; writes nothing."""
+    """How many records such a run would plan if nobody else held any; plans nothing."""
+    source.take_stock(request.window)
     pending = source.count_pending(runs.selection_of(request))
     return pending if request.limit is None else min(pending, request.limit)
 

@@ -22,7 +22,13 @@ from clip_scoring.options import RunOptions
 from clip_scoring.planning import judge_run, plan_run, preview
 from clip_scoring.ports import Loader, Probe, Scorer, Sink, Source
 from clip_scoring.quality import Gates
-from clip_scoring.registrations import BucketPlace, FilePlace, SourceRegistration, TablePlace
+from clip_scoring.registrations import (
+    BucketPlace,
+    FileFormat,
+    FilePlace,
+    SourceRegistration,
+    TablePlace,
+)
 from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Trigger, Window
 from clip_scoring.scoring import ShardResult, score_shard
 from clip_scoring.settings import Settings
@@ -30,11 +36,15 @@ from clip_scoring.shards import Claim
 from clip_scoring.status import rejections_table, runs_table, shards_table
 from clip_scoring.stores import schema
 from clip_scoring.stores.database import connect_engine
+from clip_scoring.stores.file_source import FileSource
+from clip_scoring.stores.formats import FORMATS
+from clip_scoring.stores.local_files import LocalFiles
 from clip_scoring.stores.postgres_runs import PostgresRuns
 from clip_scoring.stores.postgres_sink import PostgresSink
 from clip_scoring.stores.postgres_source import PostgresSource
 from clip_scoring.stores.postgres_status import PostgresStatus
 from clip_scoring.stores.records_table import NewRecord, load_records
+from clip_scoring.stores.s3 import S3Objects, connect_s3
 from clip_scoring.workers import is_dead, this_worker
 
 _NO_GATES = Gates()
@@ -212,9 +222,13 @@ def _source(settings: Settings, engine: Engine, name: str) -> Source:
         case TablePlace() as table:
             return PostgresSource(engine, name, table)
         case BucketPlace() as bucket:
-            raise NotImplementedError
+            rows = FORMATS[bucket.format](bucket.image, bucket.caption)
+            client = connect_s3(settings.s3_access(bucket.connection))
+            store = S3Objects(client, bucket.bucket, bucket.prefix, rows.suffixes)
+            return FileSource(engine, name, store, rows)
         case FilePlace() as file:
-            raise NotImplementedError
+            rows = FORMATS[FileFormat.CSV](file.image, file.caption)
+            return FileSource(engine, name, LocalFiles(file.path), rows)
 
 
 def _scorer(weights: Weights, run: Run) -> Scorer:

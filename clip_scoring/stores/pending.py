@@ -43,7 +43,9 @@ class RecordColumns:
 class PendingRecords:
     """Counts, cuts and lists the pending records of one source."""
 
-    def __init__(self, engine: Engine, source: str, columns: RecordColumns) -> None:
+    def __init__(
+        self, engine: Engine, source: str, columns: Callable[[Selection], RecordColumns]
+    ) -> None:
         self._engine = engine
         self._source = source
         self._columns = columns
@@ -56,19 +58,21 @@ class PendingRecords:
     def count(self, selection: Selection) -> int:
         """How many records of the selection are pending."""
         wide = selection.keys.start is None or selection.keys.stop is None
-        counted = select(func.count()).select_from(self._columns.rows)
-        narrowed = counted.where(self.condition(selection, by_lookup=not wide))
+        columns = self._columns(selection)
+        condition = self.condition(columns, selection, by_lookup=not wide)
+        narrowed = select(func.count()).select_from(columns.rows).where(condition)
         with self._planning() as connection:
             return connection.execute(narrowed).scalar_one()
 
     def ranges(self, selection: Selection, size: int, limit: int | None) -> Iterator[PlannedRange]:
         """Cut the pending records into consecutive ranges of `size`, in one pass over the keys."""
-        key = self._columns.key
+        columns = self._columns(selection)
+        key = columns.key
         ordinal = func.row_number().over(order_by=key.order) - 1
         numbered = (
             select(key.value.label("key"), ordinal.label("ordinal"))
-            .select_from(self._columns.rows)
-            .where(self.condition(selection, by_lookup=False))
+            .select_from(columns.rows)
+            .where(self.condition(columns, selection, by_lookup=False))
             .order_by(key.order)
             .limit(limit)
             .subquery()
@@ -86,13 +90,15 @@ class PendingRecords:
         for (start, _, planned), stop in zip(rows, stops, strict=True):
             yield PlannedRange(start, stop, planned)
 
-    def condition(self, selection: Selection, *, by_lookup: bool) -> ColumnElement[bool]:
+    def condition(
+        self, columns: RecordColumns, selection: Selection, *, by_lookup: bool
+    ) -> ColumnElement[bool]:
         """True for pending records of the selection.
 
         By look-up, each record costs one look-up by primary key: for a batch or a shard of a large
         source. Otherwise by anti-join: for a pass over the whole source.
         """
-        columns, window, keys = self._columns, selection.window, selection.keys
+        window, keys = selection.window, selection.keys
         conditions = [columns.event_time < window.stop]
         if window.start is not None:
             conditions.append(columns.event_time >= window.start)
@@ -104,28 +110,10 @@ class PendingRecords:
             _missing_by_lookup if by_lookup else _missing
         )
         conditions += [
-            unsettled(table, self._settled(table, selection)) for table in self._outcomes
+            unsettled(table, _settled(table, self._source, columns, selection))
+            for table in self._outcomes
         ]
         return and_(*conditions)
-
-    def _settled(self, table: Table, selection: Selection) -> ColumnElement[bool]:
-        """An outcome in `table` that takes its record out of the selection."""
-        belongs = [
-            table.c.source == self._source,
-            table.c.fingerprint_id == selection.fingerprint_id,
-            table.c.record_key == self._columns.key.text,
-        ]
-        by_this_run = table.c.run_id == selection.run_id
-        if selection.rescore is Rescore.ALL:
-            return and_(*belongs, by_this_run)
-        if self._columns.input_md5 is not None:
-            belongs.append(table.c.input_md5 == self._columns.input_md5)
-        if table.name == "score":
-            return and_(*belongs)
-        if selection.rescore is Rescore.REJECTED:
-            return and_(*belongs, by_this_run)
-        waits = or_(table.c.next_attempt_at.is_(None), table.c.next_attempt_at > selection.as_of)
-        return and_(*belongs, waits)
 
     @contextmanager
     def _planning(self) -> Iterator[Connection]:
@@ -137,6 +125,28 @@ class PendingRecords:
         with transaction(self._engine, statement_timeout=_PLANNING_TIMEOUT) as connection:
             connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
             yield connection
+
+
+def _settled(
+    table: Table, source: str, columns: RecordColumns, selection: Selection
+) -> ColumnElement[bool]:
+    """An outcome in `table` that takes its record out of the selection."""
+    belongs = [
+        table.c.source == source,
+        table.c.fingerprint_id == selection.fingerprint_id,
+        table.c.record_key == columns.key.text,
+    ]
+    by_this_run = table.c.run_id == selection.run_id
+    if selection.rescore is Rescore.ALL:
+        return and_(*belongs, by_this_run)
+    if columns.input_md5 is not None:
+        belongs.append(table.c.input_md5 == columns.input_md5)
+    if table.name == "score":
+        return and_(*belongs)
+    if selection.rescore is Rescore.REJECTED:
+        return and_(*belongs, by_this_run)
+    waits = or_(table.c.next_attempt_at.is_(None), table.c.next_attempt_at > selection.as_of)
+    return and_(*belongs, waits)
 
 
 def _missing(table: Table, settled: ColumnElement[bool]) -> ColumnElement[bool]:

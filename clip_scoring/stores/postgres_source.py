@@ -33,8 +33,8 @@ class PostgresSource:
             self._key = key_column(connection, self._table, place.key)
         separated = self._image_uri.concat("\x1f").concat(self._caption)
         input_md5 = cast(func.md5(separated), Uuid)
-        columns = RecordColumns(self._table, self._key, event_time, input_md5)
-        self._pending = PendingRecords(engine, name, columns)
+        self._columns = RecordColumns(self._table, self._key, event_time, input_md5)
+        self._pending = PendingRecords(engine, name, lambda _: self._columns)
 
     def take_stock(self, window: Window) -> None:  # noqa: ARG002  # a table needs no window
         """The table itself is the stock; warns where no index serves its keys."""
@@ -54,7 +54,7 @@ class PostgresSource:
         wanted = (
             select(self._key.value, self._image_uri, self._caption)
             .select_from(self._table)
-            .where(self._pending.condition(selection, by_lookup=True))
+            .where(self._pending.condition(self._columns, selection, by_lookup=True))
             .order_by(self._key.order)
             .limit(limit)
         )

@@ -309,3 +309,43 @@ FROM clip.rejection JOIN clip.run ON run.id = rejection.run_id
 WHERE rejection.source = coalesce(:source, rejection.source)
   AND run.run_key = coalesce(:run_key, run.run_key)
 GROUP BY 1, 2 ORDER BY 1, 3 DESC, 2;
+
+-- name: lock_manifest
+-- Keys of one source's files are given out by one process at a time.
+SELECT pg_advisory_xact_lock(hashtextextended('clip.object ' || :source, 0));
+
+-- name: known_versions
+-- Which of these files are in the manifest as they are now.
+SELECT uri, version FROM clip.object
+WHERE source = :source AND (uri, version) IN (
+    SELECT * FROM unnest(CAST(:uris AS text[]), CAST(:versions AS text[])));
+
+-- name: add_object
+-- A new version of a file; its rows get the keys after all that the source has given so far.
+INSERT INTO clip.object (source, uri, version, size, event_time, first_key, rows, marks)
+SELECT :source, :uri, :version, :size, :event_time,
+       coalesce((SELECT first_key + rows FROM clip.object WHERE source = :source
+                 ORDER BY first_key DESC, rows DESC LIMIT 1), 1),
+       :rows, CAST(:marks AS jsonb)
+ON CONFLICT (source, uri, version) DO NOTHING;
+
+-- name: retire_objects
+-- Files of the window that are gone, and older versions of those that are there.
+UPDATE clip.object SET retired_at = now()
+WHERE source = :source AND retired_at IS NULL AND (uri, version) NOT IN (
+          SELECT * FROM unnest(CAST(:uris AS text[]), CAST(:versions AS text[])))
+  AND ((event_time < :window_stop AND (CAST(:window_start AS timestamptz) IS NULL
+                                       OR event_time >= :window_start))
+       OR uri = ANY (:uris));
+
+-- name: return_objects
+-- Versions that were retired and are there again.
+UPDATE clip.object SET retired_at = NULL
+WHERE source = :source AND retired_at IS NOT NULL AND (uri, version) IN (
+    SELECT * FROM unnest(CAST(:uris AS text[]), CAST(:versions AS text[])));
+
+-- name: objects_of_keys
+-- The files that hold keys of a range.
+SELECT uri, version, size, event_time, first_key, rows, marks FROM clip.object
+WHERE source = :source AND rows > 0 AND first_key + rows > :start AND first_key < :stop
+ORDER BY first_key;

@@ -26,6 +26,16 @@ CREATE TABLE clip.object (
 );
 CREATE INDEX object_by_key ON clip.object (source, first_key);
 
+CREATE VIEW clip.file_similarity AS
+SELECT object.source, object.uri, numbered.key - object.first_key AS row_number,
+       similarity.record_key, fingerprint_id, similarity, clip_score, similarity_01,
+       caption_truncated, rejection_reason, run_id
+FROM clip.object
+CROSS JOIN LATERAL generate_series(first_key, first_key + rows - 1) AS numbered (key)
+JOIN clip.similarity ON similarity.source = object.source
+                     AND similarity.record_key = CAST(numbered.key AS text)
+WHERE object.retired_at IS NULL;
+
 ALTER TABLE clip.shard RENAME COLUMN stage_seconds TO measures;
 UPDATE clip.shard SET measures = jsonb_build_object('seconds', measures) WHERE measures <> '{}';
 ALTER TABLE clip.shard
@@ -42,6 +52,7 @@ DOWN = """
 ALTER TABLE clip.shard DROP COLUMN tries, DROP COLUMN worker, DROP COLUMN device;
 UPDATE clip.shard SET measures = coalesce(measures -> 'seconds', '{}');
 ALTER TABLE clip.shard RENAME COLUMN measures TO stage_seconds;
+DROP VIEW clip.file_similarity;
 DROP TABLE clip.object;
 UPDATE clip.run SET state = 'failed' WHERE state = 'abandoned';
 ALTER TABLE clip.run DROP CONSTRAINT run_state_check;

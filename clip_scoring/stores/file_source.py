@@ -1,0 +1,178 @@
+"""Records in files, wherever they lie: the manifest gives them keys, a row format reads them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from sqlalchemy import (
+    BigInteger,
+    Engine,
+    MetaData,
+    Table,
+    Text,
+    and_,
+    cast,
+    column,
+    func,
+    or_,
+    select,
+    true,
+)
+
+from clip_scoring.errors import ObjectUnreadable
+from clip_scoring.records import Record
+from clip_scoring.runs import Selection, Window
+from clip_scoring.shards import KeyRange, PlannedRange
+from clip_scoring.stores.database import transaction
+from clip_scoring.stores.keys import KeyColumn
+from clip_scoring.stores.manifest import ListedObject, Manifest
+from clip_scoring.stores.objects import ObjectStore, Row, RowFormat
+from clip_scoring.stores.pending import PendingRecords, RecordColumns
+
+log = logging.getLogger(__name__)
+
+_FEWEST_KEYS = 1000
+"""Keys looked through at once for a batch, at least; doubled while few of them are pending."""
+
+
+class FileSource:
+    """Source over files of one format in one place."""
+
+    def __init__(self, engine: Engine, name: str, store: ObjectStore, rows: RowFormat) -> None:
+        self.name = name
+        self._engine = engine
+        self._store = store
+        self._format = rows
+        self._manifest = Manifest(engine, name)
+        with transaction(engine) as connection:
+            self._object = Table("object", MetaData(), schema="clip", autoload_with=connection)
+        self._pending = PendingRecords(engine, name, self._columns)
+        self._reading: _Reading | None = None
+
+    def take_stock(self, window: Window) -> None:
+        """List the files of the window and give keys to the rows of those that are new.
+
+        Raises ObjectUnreadable, naming the file and the reason, when one cannot be parsed.
+        """
+        found = list(self._store.list_objects(window))
+        for stored in self._manifest.unknown(found):
+            survey = self._format.survey(self._store, stored)
+            self._manifest.add(stored, survey)
+            log.info("source %s: %s has %d rows", self.name, stored.uri, survey.rows)
+        self._manifest.settle(window, found)
+
+    def count_pending(self, selection: Selection) -> int:
+        """How many records of the selection are pending."""
+        return self._pending.count(selection)
+
+    def ranges(self, selection: Selection, size: int, limit: int | None) -> Iterator[PlannedRange]:
+        """Cut the pending records into consecutive ranges of `size`, in one pass over the keys."""
+        return self._pending.ranges(selection, size, limit)
+
+    def read_pending(self, selection: Selection, limit: int) -> list[Record]:
+        """The first `limit` pending records of the selection in key order.
+
+        Raises ObjectChanged when a file is not the one that was planned any more.
+        """
+        keys = self._pending_keys(selection, limit)
+        if not keys:
+            return []
+        files = self._manifest.of_keys(keys[0], keys[-1] + 1)
+        return [
+            record
+            for file in files
+            if (inside := [key for key in keys if file.first_key <= key < file.stop_key])
+            for record in self._records(file, inside)
+        ]
+
+    def _pending_keys(self, selection: Selection, limit: int) -> list[int]:
+        """Looks through a bounded stretch of keys at a time, however few of them are pending."""
+        found: list[int] = []
+        at, stop = int(selection.keys.start or 1), int(selection.keys.stop or 0)
+        width = max(_FEWEST_KEYS, 4 * limit)
+        while at < stop and len(found) < limit:
+            part = replace(selection, keys=KeyRange(at, min(at + width, stop)))
+            found += self._keys_of(part, limit - len(found))
+            at, width = at + width, 2 * width
+        return found
+
+    def _keys_of(self, selection: Selection, limit: int) -> Sequence[int]:
+        columns = self._columns(selection)
+        pending = self._pending.condition(columns, selection, by_lookup=True)
+        wanted = (
+            select(columns.key.value)
+            .select_from(columns.rows)
+            .where(pending)
+            .order_by(columns.key.order)
+            .limit(limit)
+        )
+        with transaction(self._engine) as connection:
+            return connection.execute(wanted).scalars().all()
+
+    def _records(self, file: ListedObject, keys: Sequence[int]) -> Iterator[Record]:
+        """The records of these keys of one file; the next batch reads on where this one ended."""
+        numbers = [key - file.first_key for key in keys]
+        reading, self._reading = self._reading, None
+        if reading is None or not reading.leads_to(file, numbers[0]):
+            rows = self._format.rows(self._store, file.stored, file.survey, numbers[0])
+            reading = _Reading(file, rows, numbers[0])
+        for row in reading.take(numbers):
+            key = file.first_key + row.number
+            yield Record(key, row.image_uri, row.caption, row.image, row.flaw)
+        self._reading = reading
+
+    def _columns(self, selection: Selection) -> RecordColumns:
+        """A row for each record of the manifest as it was when the run was planned."""
+        files, keys = self._object.c, selection.keys
+        first = (
+            files.first_key if keys.start is None else func.greatest(files.first_key, keys.start)
+        )
+        stop = files.first_key + files.rows
+        if keys.stop is not None:
+            stop = func.least(stop, keys.stop)
+        numbered = (
+            func.generate_series(first, stop - 1)
+            .table_valued(column("key", BigInteger), name="numbered")
+            .render_derived()
+            .lateral()
+        )
+        there = and_(
+            files.source == self.name,
+            files.listed_at <= selection.as_of,
+            or_(files.retired_at.is_(None), files.retired_at > selection.as_of),
+        )
+        records = (
+            select(numbered.c.key, files.event_time)
+            .select_from(self._object.join(numbered, true()))
+            .where(there)
+            .subquery("record")
+        )
+        key = KeyColumn(records.c.key, records.c.key, cast(records.c.key, Text))
+        return RecordColumns(records, key, records.c.event_time, input_md5=None)
+
+
+@dataclass
+class _Reading:
+    """Rows of one file, read as far as `next_number`."""
+
+    file: ListedObject
+    rows: Iterator[Row]
+    next_number: int
+
+    def leads_to(self, file: ListedObject, number: int) -> bool:
+        """Whether reading on is the shortest way to that row."""
+        ahead = self.file == file and self.next_number <= number
+        return ahead and file.survey.nearest(number).row <= self.next_number
+
+    def take(self, numbers: Sequence[int]) -> Iterator[Row]:
+        """The rows of these numbers, which ascend; raises ObjectUnreadable when one is missing."""
+        for number in numbers:
+            row = next((each for each in self.rows if each.number == number), None)
+            if row is None:
+                raise ObjectUnreadable(
+                    f"{self.file.stored.uri} ends before row {number} of {self.file.survey.rows}"
+                )
+            self.next_number = number + 1
+            yield row

@@ -1,0 +1,402 @@
+"""Source, runs and sink in memory, with the promises of the real ones; nothing outlives it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from threading import RLock
+
+from clip_scoring.errors import RunNotFound, ShardLost
+from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.measures import Measures
+from clip_scoring.quality import BINS_PER_UNIT, Histogram
+from clip_scoring.records import Key, Outcome, Record, Rejection, Score
+from clip_scoring.runs import (
+    Rescore,
+    Run,
+    RunRequest,
+    RunSummary,
+    Selection,
+    ShardCounts,
+    ShardPlan,
+    Window,
+)
+from clip_scoring.shards import Checkpoint, Claim, KeyRange, PlannedRange, successor
+
+_LEASE = timedelta(minutes=15)
+_WEEK_S = 7 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The outcome of a record, and where it came from."""
+
+    outcome: Outcome
+    input_md5: str
+    run_id: int
+    shard_id: int
+    attempts: int = 1
+    next_attempt_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class _Shard:
+    id: int
+    run_id: int
+    number: int
+    keys: KeyRange
+    planned: int
+    offset: Key
+    lease_until: datetime
+    epoch: int = 0
+    tries: int = 0
+    worker: bool = False
+    scored: int = 0
+    rejected: int = 0
+    measures: Measures = field(default_factory=Measures)
+    device: str | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.offset == self.keys.stop
+
+
+class MemoryBook:
+    """Runs and Sink: all that the database holds, in dictionaries under one lock."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self.outcomes: dict[tuple[str, int, Key], Kept] = {}
+        self._clock = clock
+        self._lock = RLock()
+        self._fingerprints: dict[str, int] = {}
+        self._runs: dict[str, Run] = {}
+        self._states: dict[int, str] = {}
+        self._histograms: dict[int, Histogram] = {}
+        self._shards: list[_Shard] = []
+
+    @contextmanager
+    def planning(self, source: str, fingerprint: Fingerprint) -> Iterator[MemoryBook]:
+        """The book itself, for one planner at a time."""
+        with self._lock:
+            yield self
+
+    def find(self, run_key: str) -> Run | None:
+        """The run of that key, if it has been planned."""
+        return self._runs.get(run_key)
+
+    def open_run(self, request: RunRequest) -> Run:
+        """Create the run."""
+        digest = request.fingerprint.digest
+        run = Run(
+            id=len(self._runs) + 1,
+            run_key=request.run_key,
+            source=request.source,
+            fingerprint=request.fingerprint,
+            fingerprint_id=self._fingerprints.setdefault(digest, len(self._fingerprints) + 1),
+            window=request.window,
+            rescore=request.rescore,
+            as_of=self._clock(),
+            batch_size=request.batch_size,
+            planned=0,
+        )
+        self._runs[run.run_key] = run
+        self._states[run.id] = "running"
+        return run
+
+    def release_abandoned(self, run: Run) -> None:
+        """Void every claim on runs of the same scope whose leases have all run out."""
+        for other in self._others(run):
+            if not self._alive(other):
+                self._states[other.id] = "abandoned"
+                self._void_claims(other)
+
+    def held_ranges(self, run: Run) -> list[KeyRange]:
+        """What open shards of other live runs hold, ordered by start."""
+        held = [
+            KeyRange(shard.offset, shard.keys.stop)
+            for other in self._others(run)
+            for shard in self._of(other)
+            if not shard.done
+        ]
+        return sorted(held, key=lambda keys: keys.start)  # type: ignore[arg-type,return-value]
+
+    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
+        """Number and keep the run's shards."""
+        for number, each in enumerate(ranges):
+            keys = KeyRange(each.start, each.stop)
+            lease_until = self._clock() + _LEASE
+            self._shards.append(
+                _Shard(
+                    len(self._shards) + 1,
+                    run.id,
+                    number,
+                    keys,
+                    each.planned,
+                    each.start,
+                    lease_until,
+                )
+            )
+        planned = sum(each.planned for each in ranges)
+        self._runs[run.run_key] = replace(run, planned=planned)
+
+    def shards(self, run: Run) -> list[ShardPlan]:
+        """The run's shards by number."""
+        return [
+            ShardPlan(
+                each.id, f"{each.number}: [{each.keys.start}, {each.keys.stop})", each.planned
+            )
+            for each in self._of(run)
+        ]
+
+    def selection_of(self, request: RunRequest) -> Selection:
+        """What the request would take if it were planned now."""
+        known = self._fingerprints.get(request.fingerprint.digest, 0)
+        return Selection(known, 0, request.window, request.rescore, self._clock())
+
+    def get(self, run_key: str) -> Run:
+        """The planned run of that key; raises RunNotFound."""
+        if run_key not in self._runs:
+            raise RunNotFound(f"no run was planned under {run_key}")
+        return self._runs[run_key]
+
+    def claim(self, shard_id: int, *, device: str) -> tuple[Run, Claim]:
+        """Take the shard with a new epoch; every older claim on it is void from here on."""
+        with self._lock:
+            shard = next((each for each in self._shards if each.id == shard_id), None)
+            if shard is None:
+                raise ShardLost(f"shard id {shard_id} does not exist")
+            run = self._run(shard.run_id)
+            if not shard.done:
+                self._require_sole_run(run, shard)
+                self._states[run.id] = "running"
+            return run, self._take(shard, device)
+
+    def claim_free(self, run: Run, *, device: str) -> Claim | None:
+        """Take an unfinished shard of the run that nobody works on, if there is one."""
+        with self._lock:
+            for shard in self._of(run):
+                if not shard.done and not (shard.worker and shard.lease_until > self._clock()):
+                    return self.claim(shard.id, device=device)[1]
+        return None
+
+    def release(self, claim: Claim) -> None:
+        """Let others take the shard at once; without effect when the claim is void."""
+        with self._lock:
+            shard = self._shards[claim.shard_id - 1]
+            if shard.epoch == claim.checkpoint.epoch:
+                shard.worker = False
+
+    def commit(
+        self,
+        claim: Claim,
+        offset: Key,
+        outcomes: Sequence[tuple[Record, Outcome]],
+        measures: Measures,
+    ) -> Claim:
+        """Keep outcomes and move the checkpoint to `offset`, both or neither."""
+        with self._lock:
+            shard = self._shards[claim.shard_id - 1]
+            current = (shard.epoch, shard.offset)
+            if current != (claim.checkpoint.epoch, claim.checkpoint.offset) or shard.done:
+                raise ShardLost(f"shard {claim.number}: not the current claim any more")
+            kept = [(record, self._kept(shard, record, each)) for record, each in outcomes]
+            shard.offset, shard.tries = offset, 1
+            shard.lease_until = self._clock() + _LEASE
+            shard.scored += sum(isinstance(each, Score) for _, each in outcomes)
+            shard.rejected += sum(isinstance(each, Rejection) for _, each in outcomes)
+            shard.measures += measures
+            run = self._run(shard.run_id)
+            for record, each in kept:
+                self.outcomes[run.source, run.fingerprint_id, record.key] = each
+            return claim.advanced(offset)
+
+    def recount(self, run: Run) -> list[tuple[KeyRange, ShardCounts]]:
+        """Each shard's range and its outcomes, counted one by one."""
+        return [(each.keys, self._counts(each)) for each in self._of(run)]
+
+    def unfinished(self, run: Run) -> int:
+        """How many shards of the run are not done."""
+        return sum(not each.done for each in self._of(run))
+
+    def histogram(self, run: Run) -> Histogram:
+        """The run's similarities."""
+        bins: dict[int, int] = {}
+        for kept in self._kept_by(run):
+            if isinstance(kept.outcome, Score):
+                place = int(kept.outcome.similarity * BINS_PER_UNIT // 1)
+                bins[place] = bins.get(place, 0) + 1
+        return dict(sorted(bins.items()))
+
+    def past_histograms(self, run: Run, most: int) -> list[Histogram]:
+        """Those of the last succeeded runs of the same source and fingerprint, newest first."""
+        past = [
+            self._histograms[each.id]
+            for each in self._runs.values()
+            if self._same_scope(each, run)
+            and self._states[each.id] == "succeeded"
+            and self._histograms[each.id]
+        ]
+        return past[::-1][:most]
+
+    def rejections(self, run: Run) -> Mapping[str, int]:
+        """The run's rejections by reason."""
+        reasons: dict[str, int] = {}
+        for kept in self._kept_by(run):
+            if isinstance(kept.outcome, Rejection):
+                reason = str(kept.outcome.reason)
+                reasons[reason] = reasons.get(reason, 0) + 1
+        return dict(sorted(reasons.items()))
+
+    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
+        """Note the run's final state, and void what claims are left."""
+        with self._lock:
+            self._void_claims(run)
+            self._states[run.id] = "failed" if summary.failures else "succeeded"
+            self._histograms[run.id] = self.histogram(run)
+
+    def _kept(self, shard: _Shard, record: Record, outcome: Outcome) -> Kept:
+        run = self._run(shard.run_id)
+        kept = Kept(outcome, record.input_md5, shard.run_id, shard.id)
+        if isinstance(outcome, Score):
+            if not -1.0001 <= outcome.similarity <= 1.0001:
+                raise ValueError(f"record {record.key}: similarity {outcome.similarity}")
+            return kept
+        before = self.outcomes.get((run.source, run.fingerprint_id, record.key))
+        rejected = before is not None and isinstance(before.outcome, Rejection)
+        again = before if rejected and before and before.input_md5 == record.input_md5 else None
+        attempts = again.attempts + 1 if again else 1
+        retry = outcome.retry
+        if retry is None or attempts >= retry.attempts:
+            return replace(kept, attempts=attempts)
+        wait = min(retry.first_wait_s * 2 ** (attempts - 1), _WEEK_S)
+        due = self._clock() + timedelta(seconds=wait)
+        return replace(kept, attempts=attempts, next_attempt_at=due)
+
+    def _take(self, shard: _Shard, device: str) -> Claim:
+        shard.epoch, shard.tries, shard.worker = shard.epoch + 1, shard.tries + 1, True
+        shard.lease_until, shard.device = self._clock() + _LEASE, device
+        start, stop = shard.keys.start, shard.keys.stop
+        checkpoint = Checkpoint(shard.offset, shard.epoch)
+        return Claim(
+            shard.id, shard.run_id, shard.number, start, stop,  # type: ignore[arg-type]
+            checkpoint, shard.tries,
+        )  # fmt: skip
+
+    def _require_sole_run(self, run: Run, shard: _Shard) -> None:
+        for other in self._others(run):
+            for theirs in self._of(other):
+                if (
+                    not theirs.done
+                    and theirs.lease_until > self._clock()
+                    and _overlap(shard, theirs)
+                ):
+                    raise ShardLost(f"shard {shard.number}: held by run {other.run_key}")
+
+    def _counts(self, shard: _Shard) -> ShardCounts:
+        mine = [each for each in self.outcomes.values() if each.shard_id == shard.id]
+        return ShardCounts(
+            number=shard.number,
+            done=shard.done,
+            planned=shard.planned,
+            counted_scored=shard.scored,
+            counted_rejected=shard.rejected,
+            scored=sum(isinstance(each.outcome, Score) for each in mine),
+            rejected=sum(isinstance(each.outcome, Rejection) for each in mine),
+            pending=0,
+            measures=shard.measures,
+            device=shard.device,
+        )
+
+    def _run(self, run_id: int) -> Run:
+        return next(each for each in self._runs.values() if each.id == run_id)
+
+    def _of(self, run: Run) -> list[_Shard]:
+        return [each for each in self._shards if each.run_id == run.id]
+
+    def _others(self, run: Run) -> list[Run]:
+        return [
+            each
+            for each in self._runs.values()
+            if self._same_scope(each, run) and self._states[each.id] == "running"
+        ]
+
+    def _same_scope(self, one: Run, run: Run) -> bool:
+        scopes = [(each.source, each.fingerprint_id) for each in (one, run)]
+        return one.id != run.id and scopes[0] == scopes[1]
+
+    def _alive(self, run: Run) -> bool:
+        return any(each.lease_until > self._clock() for each in self._of(run))
+
+    def _void_claims(self, run: Run) -> None:
+        for shard in self._of(run):
+            if not shard.done:
+                shard.epoch, shard.worker = shard.epoch + 1, False
+
+    def _kept_by(self, run: Run) -> Iterable[Kept]:
+        return (each for each in self.outcomes.values() if each.run_id == run.id)
+
+
+def _overlap(one: _Shard, other: _Shard) -> bool:
+    mine, theirs = one.keys.stop, other.keys.stop
+    return other.offset < mine and one.offset < theirs  # type: ignore[operator]
+
+
+@dataclass
+class MemorySource:
+    """Source over a dictionary of records and their event times."""
+
+    name: str
+    book: MemoryBook
+    records: dict[Key, tuple[Record, datetime]] = field(default_factory=dict)
+
+    def take_stock(self, window: Window) -> None:
+        """The dictionary is the stock."""
+
+    def count_pending(self, selection: Selection) -> int:
+        """How many records of the selection are pending."""
+        return len(self._pending(selection))
+
+    def ranges(self, selection: Selection, size: int, limit: int | None) -> Iterator[PlannedRange]:
+        """Cut the pending records into consecutive ranges of `size`."""
+        keys = [each.key for each in self._pending(selection)[:limit]]
+        starts = keys[::size]
+        stops = [*starts[1:], *(successor(key) for key in keys[-1:])]
+        for at, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+            yield PlannedRange(start, stop, len(keys[at * size : (at + 1) * size]))
+
+    def read_pending(self, selection: Selection, limit: int) -> list[Record]:
+        """The first `limit` pending records of the selection in key order."""
+        return self._pending(selection)[:limit]
+
+    def _pending(self, selection: Selection) -> list[Record]:
+        chosen = [
+            record
+            for record, event_time in self.records.values()
+            if _within(selection, record.key, event_time) and not self._settled(record, selection)
+        ]
+        return sorted(chosen, key=lambda record: record.key)
+
+    def _settled(self, record: Record, selection: Selection) -> bool:
+        kept = self.book.outcomes.get((self.name, selection.fingerprint_id, record.key))
+        if kept is None:
+            return False
+        by_this_run = kept.run_id == selection.run_id
+        if selection.rescore is Rescore.ALL:
+            return by_this_run
+        if kept.input_md5 != record.input_md5:
+            return False
+        if isinstance(kept.outcome, Score):
+            return True
+        if selection.rescore is Rescore.REJECTED:
+            return by_this_run
+        return kept.next_attempt_at is None or kept.next_attempt_at > selection.as_of
+
+
+def _within(selection: Selection, key: Key, event_time: datetime) -> bool:
+    window, keys = selection.window, selection.keys
+    after_start = window.start is None or window.start <= event_time
+    above = keys.start is None or keys.start <= key  # type: ignore[operator]
+    below = keys.stop is None or key < keys.stop  # type: ignore[operator]
+    return after_start and event_time < window.stop and above and below
