@@ -50,6 +50,13 @@ def _upgrade(settings: Settings, _: argparse.Namespace) -> None:
     print(f"schema clip is at version {wiring.upgrade_database(settings)}")
 
 
+def _roles(settings: Settings, _: argparse.Namespace) -> None:
+    from clip_scoring import wiring  # noqa: PLC0415  # as above
+
+    wiring.grant_roles(settings)
+    print("roles clip_owner, clip_worker and clip_reader have their rights on schema clip")
+
+
 def _sample(settings: Settings, arguments: argparse.Namespace) -> None:
     from clip_scoring import wiring  # noqa: PLC0415  # as above
 
@@ -140,6 +147,10 @@ def _add_database_commands(commands: argparse._SubParsersAction[argparse.Argumen
     verbs = database.add_subparsers(metavar="VERB", required=True)
     upgrade = verbs.add_parser("upgrade", help="bring the schema to this program's version")
     upgrade.set_defaults(command=_upgrade)
+    roles = verbs.add_parser(
+        "roles", help="create clip_owner, clip_worker, clip_reader and give them their rights"
+    )
+    roles.set_defaults(command=_roles)
     sample = commands.add_parser("sample", help="render the sample records and load them")
     sample.add_argument("--to", type=Path, required=True, help="folder for the images")
     sample.set_defaults(command=_sample)

@@ -34,7 +34,7 @@ from clip_scoring.scoring import ShardResult, score_shard
 from clip_scoring.settings import Settings
 from clip_scoring.shards import Claim
 from clip_scoring.status import rejections_table, runs_table, shards_table
-from clip_scoring.stores import schema
+from clip_scoring.stores import roles, schema
 from clip_scoring.stores.database import connect_engine
 from clip_scoring.stores.file_source import FileSource
 from clip_scoring.stores.formats import FORMATS
@@ -53,6 +53,11 @@ _NO_GATES = Gates()
 def upgrade_database(settings: Settings) -> str:
     """Bring schema `clip` to this program's version and return it."""
     return schema.upgrade(connect_engine(settings.require_database_url()))
+
+
+def grant_roles(settings: Settings) -> None:
+    """Create the group roles where they are missing and give each exactly its rights."""
+    roles.grant_roles(connect_engine(settings.require_database_url()))
 
 
 def plan(settings: Settings, options: RunOptions, *, run_key: str, trigger: Trigger) -> Plan:
@@ -118,10 +123,12 @@ def status(
     settings: Settings, *, run_key: str | None, source: str | None, most: int
 ) -> Iterator[str]:
     """The newest runs, or one run with its shards, and the rejections, as lines of text."""
-    asked = PostgresStatus(_current_database(settings))
+    engine = _current_database(settings)
+    asked = PostgresStatus(engine)
     if run_key is None:
         yield from runs_table(asked.runs(source=source, most=most))
     else:
+        PostgresRuns(engine).get(run_key)
         yield from shards_table(asked.shards(run_key))
     yield ""
     yield from rejections_table(asked.rejections(source=source, run_key=run_key))

@@ -295,8 +295,8 @@ ORDER BY run.id DESC LIMIT :most;
 SELECT number, start_key, stop_key, "offset", state, epoch, tries, planned, scored, rejected,
        CASE WHEN state = 'open' THEN worker END AS worker, device,
        lease_until > now() AS leased
-FROM clip.shard JOIN clip.run ON run.id = shard.run_id
-WHERE run.run_key = :run_key ORDER BY number;
+FROM clip.shard WHERE run_id = (SELECT id FROM clip.run WHERE run_key = :run_key)
+ORDER BY number;
 
 -- name: rejections_by_reason
 -- The current rejections, and when those that may pass are tried again.

@@ -110,11 +110,32 @@ def test_a_stopped_twin_that_wakes_up_late_writes_nothing(
         assert time.monotonic() < deadline
         time.sleep(0.005)
     zombie.send_signal(signal.SIGSTOP)
+    world.sql("UPDATE clip.shard SET lease_until = now() - interval '1 second'")
     twin = worker(environment, "twins")
     _, errors = twin.communicate(timeout=120)
     assert twin.returncode == 0, errors
     zombie.send_signal(signal.SIGCONT)
     zombie.communicate(timeout=120)
+    assert world.sql("SELECT sum(scored), sum(rejected) FROM offset_history") == [(108, 12)]
+    world.check_invariants()
+
+
+def test_two_workers_share_a_run_and_the_shards_of_one_that_dies(
+    world: World, environment: dict[str, str]
+) -> None:
+    world.watch_offsets()
+    together = [worker(environment, "shared", "--shard-size", "12") for _ in range(2)]
+    deadline = time.monotonic() + 120
+    both_at_work = "SELECT count(DISTINCT worker) FROM clip.shard WHERE epoch > 0"
+    while world.sql(both_at_work) != [(2,)]:
+        assert all(each.poll() is None for each in together)
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    together[0].send_signal(signal.SIGKILL)
+    together[0].communicate()
+    output, errors = together[1].communicate(timeout=120)
+    assert together[1].returncode == 0, errors
+    assert output.splitlines()[-1] == "planned 120  scored 108  rejected 12  pending 0"
     assert world.sql("SELECT sum(scored), sum(rejected) FROM offset_history") == [(108, 12)]
     world.check_invariants()
 
