@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from clip_scoring.stores.formats import FORMATS
+from clip_scoring.stores.s3 import S3Objects, connect_s3
 from tests.contracts import adapters
 from tests.contracts.adapters import Adapter
+from tests.s3 import access_to, s3_server
 
-SOURCES = ("memory-int", "memory-text", "table-bigint", "table-text", "table-uuid", "csv")
+SOURCES = (
+    "memory-int", "memory-text", "table-bigint", "table-text", "table-uuid", "csv",
+    "s3-csv", "s3-jsonl", "s3-parquet", "s3-webdataset",
+)  # fmt: skip
+_WRITERS = {
+    "csv": (adapters.as_csv, ".csv"),
+    "jsonl": (adapters.as_json_lines, ".jsonl"),
+    "parquet": (adapters.as_parquet, ".parquet"),
+    "webdataset": (adapters.as_tar, ".tar"),
+}
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session")
+def s3_client() -> Iterator[Any]:
+    """A client of an S3 server that lives as long as the session."""
+    with s3_server() as (host, port):
+        client = connect_s3(access_to(f"http://{host}:{port}"))
+        yield client
+        client.close()
 
 
 @pytest.fixture(params=SOURCES)
@@ -22,4 +47,19 @@ def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
     if kind == "table":
         keys = {"bigint": adapters.INTEGERS, "text": adapters.TEXTS, "uuid": adapters.UUIDS}
         return adapters.table(engine, variant, keys[variant])
-    return adapters.csv_file(engine, tmp_path)
+    if kind == "csv":
+        return adapters.csv_file(engine, tmp_path)
+    return adapters.objects(engine, *_stored(request.getfixturevalue("s3_client"), variant))
+
+
+def _stored(client: Any, variant: str) -> tuple[S3Objects, Any]:
+    """PAIRS in three objects below the day of today, and something else beside them."""
+    rows = FORMATS[variant]("url", "caption")
+    write, suffix = _WRITERS[variant]
+    bucket = f"contract-{next(_numbers)}"
+    client.create_bucket(Bucket=bucket)
+    for number, pairs in adapters.parts(adapters.PAIRS):
+        key = f"pairs/{adapters.TODAY}/part-{number}{suffix}"
+        client.put_object(Bucket=bucket, Key=key, Body=write(pairs))
+    client.put_object(Bucket=bucket, Key=f"pairs/{adapters.TODAY}/_SUCCESS", Body=b"")
+    return S3Objects(client, bucket, "pairs/{date}/", rows.suffixes), rows

@@ -60,7 +60,7 @@ def test_the_count_is_that_of_the_records(adapter: Adapter) -> None:
     assert adapter.source.count_pending(adapter.pending()) == len(PAIRS)
 
 
-@pytest.mark.parametrize("size", [1, 5, 10, 25, 100])
+@pytest.mark.parametrize("size", [1, 10, 25])
 def test_ranges_tile_the_pending_records(adapter: Adapter, size: int) -> None:
     selection = adapter.pending()
     ranges = list(adapter.source.ranges(selection, size, None))
@@ -73,13 +73,13 @@ def test_ranges_tile_the_pending_records(adapter: Adapter, size: int) -> None:
         assert len(adapter.source.read_pending(part, 1000)) == each.planned
 
 
-@pytest.mark.parametrize("limit", [1, 10, 24, 25, 26])
+@pytest.mark.parametrize("limit", [1, 24, 26])
 def test_at_most_limit_records_are_covered(adapter: Adapter, limit: int) -> None:
     ranges = list(adapter.source.ranges(adapter.pending(), 10, limit))
     assert sum(each.planned for each in ranges) == min(limit, len(PAIRS))
 
 
-@pytest.mark.parametrize("size", [1, 4, 7, 25])
+@pytest.mark.parametrize("size", [1, 7])
 def test_reading_on_behind_the_last_key_meets_every_record_once(
     adapter: Adapter, size: int
 ) -> None:
