@@ -1,0 +1,140 @@
+"""JSON Lines, one object a line; and what a line is, to every format that is text."""
+
+from __future__ import annotations
+
+import json
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO, ClassVar, NamedTuple
+
+from clip_scoring.errors import ObjectUnreadable
+from clip_scoring.stores.objects import Mark, ObjectStore, Row, StoredObject, Survey
+
+LIMIT_BYTES = 16 * 1024 * 1024
+"""Of one line, and of one record over several lines."""
+_MARK_BYTES = 4 * 1024 * 1024
+_BLOCK = 64 * 1024
+_TRIED = 100
+_BLANK = b" \t\r\n"
+
+
+class Line(NamedTuple):
+    """One physical line and its bytes `start` up to `stop`; content None is over the limit."""
+
+    number: int
+    start: int
+    stop: int
+    content: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class JsonLinesRows:
+    """Rows of an object whose lines are JSON objects; `image` and `caption` name their fields."""
+
+    image: str
+    caption: str
+    suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
+
+    def survey(self, store: ObjectStore, stored: StoredObject) -> Survey:
+        """Count the lines that are not blank; raises ObjectUnreadable when none is a pair."""
+        first = Mark(0, 0)
+        return survey_text(self._found(store, stored, first), stored, first)
+
+    def rows(
+        self, store: ObjectStore, stored: StoredObject, survey: Survey, first: int
+    ) -> Iterator[Row]:
+        """Rows from number `first` on; a line that is no pair is a flawed row."""
+        for _, row in self._found(store, stored, survey.nearest(first)):
+            if row.number >= first:
+                yield row
+
+    def _found(
+        self, store: ObjectStore, stored: StoredObject, mark: Mark
+    ) -> Iterator[tuple[Mark, Row]]:
+        number = mark.row
+        for line in read_lines(store, stored, mark):
+            if line.content is None or line.content.strip(_BLANK):
+                yield Mark(number, line.start, line.number), self._row(number, line)
+                number += 1
+
+    def _row(self, number: int, line: Line) -> Row:
+        try:
+            return Row(number, *self._pair(line.content))
+        except json.JSONDecodeError as broken:
+            flaw = f"{broken.msg} at column {broken.colno}"
+        except RecursionError:
+            flaw = "nested too deeply"
+        except ValueError as broken:
+            flaw = str(broken)
+        return Row.flawed(number, f"line {line.number}: {flaw}")
+
+    def _pair(self, content: bytes | None) -> tuple[str, str]:
+        """Raises ValueError with what is wrong."""
+        if content is None:
+            raise ValueError(f"over {LIMIT_BYTES} bytes")
+        found = json.loads(content.rstrip(_BLANK).decode())
+        if not isinstance(found, dict):
+            raise ValueError("not a JSON object")
+        return text_field(found, self.image), text_field(found, self.caption)
+
+
+def text_field(found: dict[str, object], name: str) -> str:
+    """The text under a name; raises ValueError when there is none."""
+    if name not in found:
+        raise ValueError(f"no field {name!r}")
+    text = found[name]
+    if not isinstance(text, str):
+        raise ValueError(f"field {name!r} is no text")
+    return text
+
+
+def survey_text(found: Iterator[tuple[Mark, Row]], stored: StoredObject, first: Mark) -> Survey:
+    """Survey rows that begin at `first`; raises ObjectUnreadable when the first 100 are flawed."""
+    return Survey.of(_unless_foreign(found, stored.uri), first=first, bytes_apart=_MARK_BYTES)
+
+
+def _unless_foreign(found: Iterator[tuple[Mark, Row]], uri: str) -> Iterator[Mark]:
+    flaw = None
+    for start, row in found:
+        if row.flaw is None:
+            yield start
+            break
+        flaw = flaw or row.flaw
+        if row.number + 1 == _TRIED:
+            raise ObjectUnreadable(f"{uri}: the first {_TRIED} rows are no pairs; {flaw.detail}")
+        yield start
+    else:
+        if flaw:
+            raise ObjectUnreadable(f"{uri}: not one row is a pair; {flaw.detail}")
+    yield from (start for start, _ in found)
+
+
+def read_lines(store: ObjectStore, stored: StoredObject, mark: Mark) -> Iterator[Line]:
+    """Lines from the mark on, never more than one in memory; raises ObjectUnreadable on UTF-16."""
+    number, at = mark.line, mark.byte
+    with store.open(stored, at) as stream:
+        while content := stream.readline(LIMIT_BYTES + 1):
+            stop = at + len(content)
+            whole = content.endswith(b"\n") or len(content) <= LIMIT_BYTES
+            if not whole:
+                stop += _skip_line(stream)
+            if at == 0:
+                content = _without_bom(content, stored.uri)
+            yield Line(number, at, stop, content if whole else None)
+            number, at = number + 1, stop
+
+
+def _skip_line(stream: BinaryIO) -> int:
+    skipped = 0
+    while block := stream.readline(_BLOCK):
+        skipped += len(block)
+        if block.endswith(b"\n"):
+            break
+    return skipped
+
+
+def _without_bom(content: bytes, uri: str) -> bytes:
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) or b"\x00" in content[:4]:
+        raise ObjectUnreadable(f"{uri} is in UTF-16 or UTF-32: save it as UTF-8")
+    return content.removeprefix(BOM_UTF8)
