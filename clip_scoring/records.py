@@ -106,6 +106,13 @@ class Record:
     """The encoded image, where the source brings it along; the address then only names it."""
     flaw: Rejection | None = None
     """Why the source could not make a pair of this record, for instance a broken line."""
+    name: str | None = None
+    """Its identity among outcomes, where that is not its place in the source."""
+
+    @property
+    def record_key(self) -> str:
+        """Under what its outcome is stored."""
+        return str(self.key) if self.name is None else self.name
 
     @property
     def input_md5(self) -> str:

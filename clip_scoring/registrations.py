@@ -55,11 +55,12 @@ class BucketPlace:
 
 @dataclass(frozen=True, slots=True)
 class FilePlace:
-    """One local CSV file."""
+    """One local CSV file; `key` names a column of ids, None takes the rows' numbers."""
 
     path: Path
     image: str = "url"
     caption: str = "caption"
+    key: str | None = None
 
 
 Place = TablePlace | BucketPlace | FilePlace
@@ -182,7 +183,7 @@ def _format(where: str, name: Any) -> FileFormat:
 _PLACES = {
     "postgres": (_table_place, ("connection", "table"), ("key", "image", "caption", "event_time")),
     "s3": (_bucket_place, ("connection", "bucket", "prefix", "format"), ("image", "caption")),
-    "csv": (_file_place, ("path",), ("image", "caption")),
+    "csv": (_file_place, ("path",), ("key", "image", "caption")),
 }
 """Each kind of source: how its place is read, its own settings, its columns."""
 

@@ -24,7 +24,6 @@ from clip_scoring.ports import Loader, Probe, Scorer, Sink, Source
 from clip_scoring.quality import Gates
 from clip_scoring.registrations import (
     BucketPlace,
-    FileFormat,
     FilePlace,
     SourceRegistration,
     TablePlace,
@@ -44,6 +43,7 @@ from clip_scoring.stores.postgres_sink import PostgresSink
 from clip_scoring.stores.postgres_source import PostgresSource
 from clip_scoring.stores.postgres_status import PostgresStatus
 from clip_scoring.stores.records_table import NewRecord, load_records
+from clip_scoring.stores.rows_csv import CsvRows
 from clip_scoring.stores.s3 import S3Objects, connect_s3
 from clip_scoring.workers import is_dead, this_worker
 
@@ -234,7 +234,7 @@ def _source(settings: Settings, engine: Engine, name: str) -> Source:
             store = S3Objects(client, bucket.bucket, bucket.prefix, rows.suffixes)
             return FileSource(engine, name, store, rows)
         case FilePlace() as file:
-            rows = FORMATS[FileFormat.CSV](file.image, file.caption)
+            rows = CsvRows(file.image, file.caption, file.key)
             return FileSource(engine, name, LocalFiles(file.path), rows)
 
 

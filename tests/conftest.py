@@ -9,11 +9,13 @@ import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
 from sqlalchemy import Engine
 
+from clip_scoring.settings import S3Access
 from clip_scoring.stores import schema
 from clip_scoring.stores.database import connect_engine
 from stack.postgres import PostgresServer
@@ -44,6 +46,25 @@ def server() -> Iterator[PostgresServer]:
         schema.upgrade(engine)
         engine.dispose()
         yield running
+
+
+@pytest.fixture(scope="session")
+def s3_access() -> Iterator[S3Access]:
+    """Access to an S3 server that lives as long as the session."""
+    from tests.s3 import access_to, s3_server  # seconds to import
+
+    with s3_server() as (host, port):
+        yield access_to(f"http://{host}:{port}")
+
+
+@pytest.fixture(scope="session")
+def s3_client(s3_access: S3Access) -> Iterator[Any]:
+    """A client of that server."""
+    from clip_scoring.stores.s3 import connect_s3
+
+    client = connect_s3(s3_access)
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -47,7 +47,10 @@ class FileSource:
         self._format = rows
         self._manifest = Manifest(engine, name)
         with transaction(engine) as connection:
-            self._object = Table("object", MetaData(), schema="clip", autoload_with=connection)
+            self._object, self._row = (
+                Table(name, MetaData(), schema="clip", autoload_with=connection)
+                for name in ("object", "object_row")
+            )
         self._pending = PendingRecords(engine, name, self._columns)
         self._reading: _Reading | None = None
 
@@ -59,7 +62,9 @@ class FileSource:
         found = list(self._store.list_objects(window))
         for stored in self._manifest.unknown(found):
             survey = self._format.survey(self._store, stored)
-            self._manifest.add(stored, survey)
+            named = self._format.names_rows
+            rows = self._format.rows(self._store, stored, survey, 0) if named else ()
+            self._manifest.add(stored, survey, rows)
             log.info("source %s: %s has %d rows", self.name, stored.uri, survey.rows)
         self._manifest.settle(window, found)
 
@@ -80,8 +85,9 @@ class FileSource:
         if not keys:
             return []
         files = self._manifest.of_keys(keys[0], keys[-1] + 1)
+        names = self._manifest.names(keys) if self._format.names_rows else {}
         return [
-            record
+            replace(record, name=names.get(int(record.key)))
             for file in files
             if (inside := [key for key in keys if file.first_key <= key < file.stop_key])
             for record in self._records(file, inside)
@@ -143,14 +149,20 @@ class FileSource:
             files.listed_at <= selection.as_of,
             or_(files.retired_at.is_(None), files.retired_at > selection.as_of),
         )
-        records = (
-            select(numbered.c.key, files.event_time)
+        listed = (
+            select(files.id, numbered.c.key, files.event_time)
             .select_from(self._object.join(numbered, true()))
             .where(there)
             .subquery("record")
         )
-        key = KeyColumn(records.c.key, records.c.key, cast(records.c.key, Text))
-        return RecordColumns(records, key, records.c.event_time, input_md5=None)
+        columns = listed.c
+        if not self._format.names_rows:
+            key = KeyColumn(columns.key, columns.key, cast(columns.key, Text))
+            return RecordColumns(listed, key, columns.event_time, input_md5=None)
+        row = self._row.c
+        named = listed.join(self._row, and_(row.object_id == columns.id, row.key == columns.key))
+        key = KeyColumn(columns.key, columns.key, row.record_key)
+        return RecordColumns(named, key, columns.event_time, row.input_md5)
 
 
 @dataclass

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
+from itertools import islice
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
+from clip_scoring.errors import ObjectUnreadable
+from clip_scoring.records import Record
 from clip_scoring.runs import Window
 from clip_scoring.stores.database import query, transaction
-from clip_scoring.stores.objects import Mark, StoredObject, Survey
+from clip_scoring.stores.objects import Mark, Row, StoredObject, Survey
+
+_NAMED_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,14 @@ class Manifest:
             known = {(row.uri, row.version) for row in rows}
         return [each for each in found if (each.uri, each.version) not in known]
 
-    def add(self, stored: StoredObject, survey: Survey) -> None:
-        """Give keys to the rows of a new version; without effect when it has them."""
-        with transaction(self._engine) as connection:
+    def add(self, stored: StoredObject, survey: Survey, rows: Iterable[Row] = ()) -> None:
+        """Give keys to the rows of a new version; without effect when it has them.
+
+        `rows` are all of them where they have names. Raises ObjectUnreadable when two have one.
+        """
+        with transaction(self._engine, statement_timeout="10min") as connection:
             connection.execute(query("lock_manifest"), {"source": self._source})
-            connection.execute(
+            added = connection.execute(
                 query("add_object"),
                 {
                     "source": self._source,
@@ -57,7 +65,9 @@ class Manifest:
                     "rows": survey.rows,
                     "marks": json.dumps([astuple(mark) for mark in survey.marks]),
                 },
-            )
+            ).one_or_none()
+            if added is not None:
+                _name_rows(connection, stored, added.first_key, added.id, rows)
 
     def settle(self, window: Window, found: Iterable[StoredObject]) -> None:
         """From now on the files of the window are those that were found, and no others."""
@@ -79,6 +89,13 @@ class Manifest:
                 for row in connection.execute(query("objects_of_keys"), keys)
             ]
 
+    def names(self, keys: Sequence[int]) -> dict[int, str]:
+        """What the rows of these keys are called, those that have names."""
+        asked = {"source": self._source, "keys": list(keys)}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query("names_of_rows"), asked)
+            return {row.key: row.record_key for row in rows}
+
     def _versions(self, found: Iterable[StoredObject]) -> dict[str, object]:
         found = list(found)
         return {
@@ -86,3 +103,34 @@ class Manifest:
             "uris": [each.uri for each in found],
             "versions": [each.version for each in found],
         }
+
+
+def _name_rows(
+    connection: Connection,
+    stored: StoredObject,
+    first_key: int,
+    object_id: int,
+    rows: Iterable[Row],
+) -> None:
+    rows = iter(rows)
+    while part := list(islice(rows, _NAMED_AT_ONCE)):
+        names = {first_key + row.number: _name(row) for row in part}
+        added = connection.execute(
+            query("add_object_rows"),
+            {
+                "object_id": object_id,
+                "keys": list(names),
+                "names": list(names.values()),
+                "input_md5s": [Record(0, row.image_uri, row.caption).input_md5 for row in part],
+            },
+        )
+        if len(known := set(added.scalars())) != len(part):
+            key = min(set(names) - known)
+            raise ObjectUnreadable(
+                f"{stored.uri}: row {key - first_key + 1} has the id {names[key]!r} of another row"
+            )
+
+
+def _name(row: Row) -> str:
+    """A flawed row is named after its place: it has nothing better."""
+    return f"#{row.number + 1}" if row.name is None else row.name

@@ -37,6 +37,8 @@ class Row:
     caption: str
     image: bytes | None = None
     flaw: Rejection | None = None
+    name: str | None = None
+    """What the row calls itself, where a column of names was asked for."""
 
     @classmethod
     def flawed(cls, number: int, detail: str) -> Row:
@@ -106,6 +108,10 @@ class RowFormat(Protocol):
     @property
     def suffixes(self) -> tuple[str, ...]:
         """How the names of such objects end, in lower case."""
+
+    @property
+    def names_rows(self) -> bool:
+        """Whether the rows have names, by which outcomes are kept over versions of an object."""
 
     def survey(self, store: ObjectStore, stored: StoredObject) -> Survey:
         """Count the rows in one pass; raises ObjectUnreadable with the reason and the URI."""

@@ -187,7 +187,7 @@ def _put(
     origin = {**owner, "run_id": run.id, "shard_id": claim.shard_id}
     if scores:
         columns = {
-            "keys": [str(record.key) for record, _ in scores],
+            "keys": [record.record_key for record, _ in scores],
             "similarities": [score.similarity for _, score in scores],
             "truncated": [score.caption_truncated for _, score in scores],
             "input_md5s": [record.input_md5 for record, _ in scores],
@@ -197,7 +197,7 @@ def _put(
     if rejections:
         retries = [each.retry for _, each in rejections]
         columns = {
-            "keys": [str(record.key) for record, _ in rejections],
+            "keys": [record.record_key for record, _ in rejections],
             "reasons": [str(each.reason) for _, each in rejections],
             "details": [storable(each.detail) for _, each in rejections],
             "first_waits": [retry and retry.first_wait_s for retry in retries],

@@ -327,7 +327,23 @@ SELECT :source, :uri, :version, :size, :event_time,
        coalesce((SELECT first_key + rows FROM clip.object WHERE source = :source
                  ORDER BY first_key DESC, rows DESC LIMIT 1), 1),
        :rows, CAST(:marks AS jsonb)
-ON CONFLICT (source, uri, version) DO NOTHING;
+ON CONFLICT (source, uri, version) DO NOTHING
+RETURNING id, first_key;
+
+-- name: add_object_rows
+-- The names of a file's rows; a name that is there already is not added.
+INSERT INTO clip.object_row (object_id, key, record_key, input_md5)
+SELECT :object_id, key, record_key, input_md5
+FROM unnest(CAST(:keys AS bigint[]), CAST(:names AS text[]), CAST(:input_md5s AS uuid[]))
+     AS named (key, record_key, input_md5)
+ON CONFLICT DO NOTHING
+RETURNING key;
+
+-- name: names_of_rows
+-- What the rows of a stretch of keys are called.
+SELECT object_row.key, object_row.record_key
+FROM clip.object_row JOIN clip.object ON object.id = object_row.object_id
+WHERE object.source = :source AND object_row.key = ANY (:keys);
 
 -- name: retire_objects
 -- Files of the window that are gone, and older versions of those that are there.

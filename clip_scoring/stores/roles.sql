@@ -52,6 +52,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA clip TO clip_worker, clip_reader;
 
 -- A fingerprint says what a similarity was made with: nobody changes one, nobody deletes one.
 GRANT INSERT ON clip.fingerprint TO clip_worker;
+GRANT INSERT ON clip.object_row TO clip_worker;
 GRANT INSERT, UPDATE ON clip.object, clip.run, clip.shard TO clip_worker;
 -- A record has one outcome: storing a score deletes its rejection, and the other way round.
 GRANT INSERT, UPDATE, DELETE ON clip.score, clip.rejection TO clip_worker;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from clip_scoring.stores.objects import Mark, ObjectStore, Row, StoredObject, Su
 from clip_scoring.stores.rows_json import LIMIT_BYTES, Line, read_lines, survey_text
 
 _LIMIT_LINES = 1000
+_NAME = re.compile("[^\x00\ud800-\udfff]{1,500}", re.DOTALL)
+"""What can be the key of an outcome."""
 # The limit belongs to the process, not to a reader. The default of 128 KiB would refuse fields
 # long before the limit of a record does.
 csv.field_size_limit(LIMIT_BYTES)
@@ -20,11 +23,20 @@ csv.field_size_limit(LIMIT_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class CsvRows:
-    """Rows of a CSV object in UTF-8 with a header; `image` and `caption` name its columns."""
+    """Rows of a CSV object in UTF-8 with a header; `image` and `caption` name its columns.
+
+    Where `key` names a column too, each row has what stands there for a name.
+    """
 
     image: str
     caption: str
+    key: str | None = None
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+
+    @property
+    def names_rows(self) -> bool:
+        """True with a column of ids."""
+        return self.key is not None
 
     def survey(self, store: ObjectStore, stored: StoredObject) -> Survey:
         """Count the rows; raises ObjectUnreadable on a wrong header and when no row is a pair."""
@@ -50,14 +62,13 @@ class CsvRows:
             raise ObjectUnreadable(f"{stored.uri} is empty: a CSV file begins with a header")
         if record.flaw:
             raise ObjectUnreadable(f"{stored.uri}: the header: {record.flaw}")
-        image, caption = (_place(record.fields, name, stored.uri) for name in self._names)
+        image, caption = (
+            _place(record.fields, name, stored.uri) for name in (self.image, self.caption)
+        )
+        key = None if self.key is None else _place(record.fields, self.key, stored.uri)
         last = lines.taken[-1]
         body = Mark(0, last.stop, last.number + 1)
-        return _Header(len(record.fields), image, caption, body)
-
-    @property
-    def _names(self) -> tuple[str, str]:
-        return self.image, self.caption
+        return _Header(len(record.fields), image, caption, key, body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,7 @@ class _Header:
     width: int
     image: int
     caption: int
+    key: int | None
     body: Mark
 
     def row(self, number: int, record: _Record) -> Row:
@@ -75,7 +87,10 @@ class _Header:
             flaw = f"{len(fields)} fields, header has {self.width}"
         if flaw:
             return Row.flawed(number, f"line {record.first.number}: {flaw}")
-        return Row(number, fields[self.image], fields[self.caption])
+        name = None if self.key is None else fields[self.key]
+        if name is not None and not _NAME.fullmatch(name):
+            return Row.flawed(number, f"line {record.first.number}: {name!r} is no id")
+        return Row(number, fields[self.image], fields[self.caption], name=name)
 
 
 @dataclass(frozen=True, slots=True)

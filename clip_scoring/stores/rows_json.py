@@ -35,6 +35,7 @@ class JsonLinesRows:
     image: str
     caption: str
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl", ".ndjson")
+    names_rows: ClassVar[bool] = False
 
     def survey(self, store: ObjectStore, stored: StoredObject) -> Survey:
         """Count the lines that are not blank; raises ObjectUnreadable when none is a pair."""

@@ -21,6 +21,7 @@ class ParquetRows:
     image: str
     caption: str
     suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
+    names_rows: ClassVar[bool] = False
 
     def survey(self, store: ObjectStore, stored: StoredObject) -> Survey:
         """The footer's count; raises ObjectUnreadable on columns that are missing or no text."""

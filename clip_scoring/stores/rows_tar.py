@@ -44,6 +44,7 @@ class TarRows:
     image: str
     caption: str
     suffixes: ClassVar[tuple[str, ...]] = (".tar",)
+    names_rows: ClassVar[bool] = False
 
     def survey(self, store: ObjectStore, stored: StoredObject) -> Survey:
         """Count the samples; raises ObjectUnreadable when there is no tar to begin with."""

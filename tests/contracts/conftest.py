@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import pytest
 
 from clip_scoring.stores.formats import FORMATS
-from clip_scoring.stores.s3 import S3Objects, connect_s3
+from clip_scoring.stores.s3 import S3Objects
 from tests.contracts import adapters
 from tests.contracts.adapters import Adapter
-from tests.s3 import access_to, s3_server
 
 SOURCES = (
     "memory-int", "memory-text", "table-bigint", "table-text", "table-uuid", "csv",
@@ -26,15 +24,6 @@ _WRITERS = {
     "webdataset": (adapters.as_tar, ".tar"),
 }
 _numbers = count(1)
-
-
-@pytest.fixture(scope="session")
-def s3_client() -> Iterator[Any]:
-    """A client of an S3 server that lives as long as the session."""
-    with s3_server() as (host, port):
-        client = connect_s3(access_to(f"http://{host}:{port}"))
-        yield client
-        client.close()
 
 
 @pytest.fixture(params=SOURCES)

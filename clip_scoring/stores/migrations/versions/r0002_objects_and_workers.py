@@ -26,14 +26,26 @@ CREATE TABLE clip.object (
 );
 CREATE INDEX object_by_key ON clip.object (source, first_key);
 
+-- Rows that have names: an outcome belongs to the name, whatever row of which version it stood in.
+CREATE TABLE clip.object_row (
+    object_id   bigint NOT NULL REFERENCES clip.object,
+    key         bigint NOT NULL,
+    record_key  text COLLATE "C" NOT NULL,
+    input_md5   uuid NOT NULL,
+    PRIMARY KEY (object_id, key),
+    UNIQUE (object_id, record_key)
+);
+
 CREATE VIEW clip.file_similarity AS
 SELECT object.source, object.uri, numbered.key - object.first_key AS row_number,
        similarity.record_key, fingerprint_id, similarity, clip_score, similarity_01,
        caption_truncated, rejection_reason, run_id
 FROM clip.object
 CROSS JOIN LATERAL generate_series(first_key, first_key + rows - 1) AS numbered (key)
-JOIN clip.similarity ON similarity.source = object.source
-                     AND similarity.record_key = CAST(numbered.key AS text)
+LEFT JOIN clip.object_row ON object_row.object_id = object.id AND object_row.key = numbered.key
+JOIN clip.similarity
+     ON similarity.source = object.source
+     AND similarity.record_key = coalesce(object_row.record_key, CAST(numbered.key AS text))
 WHERE object.retired_at IS NULL;
 
 ALTER TABLE clip.shard RENAME COLUMN stage_seconds TO measures;
@@ -53,7 +65,7 @@ ALTER TABLE clip.shard DROP COLUMN tries, DROP COLUMN worker, DROP COLUMN device
 UPDATE clip.shard SET measures = coalesce(measures -> 'seconds', '{}');
 ALTER TABLE clip.shard RENAME COLUMN measures TO stage_seconds;
 DROP VIEW clip.file_similarity;
-DROP TABLE clip.object;
+DROP TABLE clip.object_row, clip.object;
 UPDATE clip.run SET state = 'failed' WHERE state = 'abandoned';
 ALTER TABLE clip.run DROP CONSTRAINT run_state_check;
 ALTER TABLE clip.run ADD CONSTRAINT run_state_check
