@@ -52,6 +52,9 @@ class Source(Protocol):
     def read_pending(self, selection: Selection, limit: int) -> list[Record]:
         """The first `limit` pending records of the selection in key order."""
 
+    def measured(self) -> Measures:
+        """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedImages:

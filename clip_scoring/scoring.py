@@ -107,7 +107,7 @@ def _loaded_ahead(
         started = monotonic()
         todo = run.selection(KeyRange(offset, claim.stop))
         records = source.read_pending(todo, run.batch_size)
-        read = Measures({"read": monotonic() - started})
+        read = Measures({"read": monotonic() - started}) + source.measured()
         last = len(records) < run.batch_size
         stop = claim.stop if last else successor(records[-1].key)
         loaded = _load(records, loader, probe)

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
-Rows = Sequence[Row[Any]]
+Rows = Sequence[Any]
+"""Rows of the queries by the names of their columns."""
 
 
 def runs_table(rows: Rows) -> Iterator[str]:
@@ -71,9 +70,9 @@ def _instant(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _took(row: Row[Any]) -> str:
+def _took(row: Any) -> str:
     return "" if row.finished_at is None else str(row.finished_at - row.started_at).split(".")[0]
 
 
-def _worker(row: Row[Any]) -> str:
+def _worker(row: Any) -> str:
     return f"{row.worker}{'' if row.leased else ' (silent)'}" if row.worker else ""

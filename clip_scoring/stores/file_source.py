@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from clip_scoring.errors import ObjectUnreadable
+from clip_scoring.measures import Measures
 from clip_scoring.records import Record
 from clip_scoring.runs import Selection, Window
 from clip_scoring.shards import KeyRange, PlannedRange
@@ -92,6 +93,10 @@ class FileSource:
             if (inside := [key for key in keys if file.first_key <= key < file.stop_key])
             for record in self._records(file, inside)
         ]
+
+    def measured(self) -> Measures:
+        """What reading the files moved since this was asked last."""
+        return self._store.measured()
 
     def _pending_keys(self, selection: Selection, limit: int) -> list[int]:
         """Looks through a bounded stretch of keys at a time, however few of them are pending."""

@@ -370,6 +370,10 @@ class MemorySource:
         """The first `limit` pending records of the selection in key order."""
         return self._pending(selection)[:limit]
 
+    def measured(self) -> Measures:
+        """Nothing moves."""
+        return Measures()
+
     def _pending(self, selection: Selection) -> list[Record]:
         chosen = [
             record

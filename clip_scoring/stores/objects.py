@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
+from clip_scoring.measures import Measures
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.runs import Window
 
@@ -100,6 +101,9 @@ class ObjectStore(Protocol):
 
     def open_seekable(self, stored: StoredObject) -> BinaryIO:
         """The object as a seekable file that fetches only the ranges that are read."""
+
+    def measured(self) -> Measures:
+        """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
 
 
 class RowFormat(Protocol):

@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Engine, MetaData, Table, Uuid, cast, func,
 from sqlalchemy.exc import NoSuchTableError
 
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.measures import Measures
 from clip_scoring.records import Record
 from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Selection, Window
@@ -62,6 +63,10 @@ class PostgresSource:
             # Walk the key's index and stop at the limit; never sort what is left of the shard.
             connection.exec_driver_sql("SET LOCAL enable_sort = off")
             return [Record(*row) for row in connection.execute(wanted)]
+
+    def measured(self) -> Measures:
+        """Nothing beyond the time that a query takes."""
+        return Measures()
 
     def _column(self, name: str) -> ColumnElement[str]:
         if name not in self._table.c:

@@ -31,6 +31,7 @@ from clip_scoring.errors import (
     ObjectUnreadable,
     SettingsInvalid,
 )
+from clip_scoring.measures import Measures
 from clip_scoring.runs import Window
 from clip_scoring.settings import S3Access
 from clip_scoring.stores.objects import StoredObject, one_line
@@ -77,7 +78,7 @@ class S3Objects:
     suffixes: tuple[str, ...]
     sleep: Callable[[float], None] = time.sleep
     retries: int = field(default=0, init=False)
-    """Requests made again so far, by the client and here."""
+    """Requests made again, by the client and here, since `measured` was asked last."""
     bytes_read: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -102,6 +103,12 @@ class S3Objects:
     def open_seekable(self, stored: StoredObject) -> BinaryIO:
         """The object as a file; each read that is not in the buffer is a ranged GET."""
         return io.BufferedReader(_Ranges(self, stored), _BUFFER)
+
+    def measured(self) -> Measures:
+        """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
+        counts = {"bytes": self.bytes_read, "read_retries": self.retries}
+        self.bytes_read = self.retries = 0
+        return Measures(counts=counts)
 
     def get(self, stored: StoredObject, start: int, stop: int) -> Any:
         """The body of one GET for bytes `start` up to `stop` of exactly this version."""

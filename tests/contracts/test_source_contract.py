@@ -147,3 +147,10 @@ def test_what_a_run_committed_is_not_pending_for_the_same_run(adapter: Adapter) 
 def test_nothing_after_the_window_is_pending(adapter: Adapter) -> None:
     before = TODAY.replace(year=TODAY.year - 1)
     assert adapter.source.count_pending(adapter.pending(day=before)) == 0
+
+
+def test_what_reading_moved_is_told_once(adapter: Adapter) -> None:
+    everything(adapter)
+    told_first = adapter.source.measured().counts
+    assert all(count >= 0 for count in told_first.values())
+    assert not any(adapter.source.measured().counts.values())
