@@ -12,8 +12,8 @@ SUPPORTED := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_in
 
 .PHONY: help
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
-		while IFS='|' read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+		while IFS='|' read -r name text; do printf '%-20s %s\n' "$$name" "$$text"; done
 
 .PHONY: setup
 setup: $(STAMP) ## Create .venv with everything pinned (the other targets call this)
@@ -45,12 +45,22 @@ down: $(STAMP) ## Stop what `make up` started
 test: $(STAMP) ## Run all tests
 	@$(PYTHON) -m pytest
 
+.PHONY: bench-faults
+bench-faults: $(STAMP) ## Kill, stop and restart at random for minutes, then recount everything
+	@$(PYTHON) -m tests.faults --seed 1 --faults 200 --records 20000 \
+		--baseline naive --baseline state-guard --baseline async-commit \
+		--out benchmarks/results/faults.json
+
 .PHONY: check
 check: $(STAMP) ## Look at format, lint, types and import rules
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=plugins $(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+
+.PHONY: bench
+bench: $(STAMP) ## Measure against baselines, with results in benchmarks/results (20 minutes)
+	@$(PYTHON) -m benchmarks
 
 # A local build of torch carries a label such as +cpu, which nobody else can install.
 .PHONY: lock

@@ -45,6 +45,10 @@ class DatabaseUnreachable(Retryable):
     """No connection to the database, or it was lost."""
 
 
+class DatabaseBusy(Retryable):
+    """The database rolled the transaction back: a deadlock, a lock or a statement took too long."""
+
+
 class ObjectStoreUnavailable(Retryable):
     """The object store did not answer, or asked to slow down, more often than we retry."""
 

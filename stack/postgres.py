@@ -90,6 +90,7 @@ class PostgresServer:
         folder = Path(tempfile.mkdtemp(prefix="clip-stack-"))
         try:
             with cls.start(folder, tied_to_owner=True, durable=False) as server:
+                server.hasten_logins()
                 yield server
         finally:
             remove_server(folder)
@@ -105,6 +106,16 @@ class PostgresServer:
         try:
             with connection.cursor() as cursor, suppress(errors.DuplicateDatabase):
                 cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        finally:
+            connection.close()
+
+    def hasten_logins(self) -> None:
+        """Hash the password once instead of thousands of times: a connection costs half."""
+        connection = psycopg2.connect(self.url())
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SET scram_iterations = 1")
+                cursor.execute("ALTER ROLE CURRENT_USER PASSWORD %s", (self.login.password,))
         finally:
             connection.close()
 

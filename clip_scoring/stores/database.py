@@ -19,16 +19,19 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
-from clip_scoring.errors import DatabaseUnreachable, SettingsInvalid
+from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, SettingsInvalid
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _LIMITS = text(
     "SELECT set_config('statement_timeout', :statement, true),"
+    " set_config('synchronous_commit', 'on', true),"  # what was acknowledged outlives a crash
     " set_config('lock_timeout', '20s', true),"
     " set_config('idle_in_transaction_session_timeout', '15s', true)"
 )
 # A worker that is stopped inside a transaction keeps its row lock until the server ends its
 # session: whoever claims the shard waits longer than that.
+_ROLLED_BACK = frozenset({"40001", "40P01", "55P03", "57014"})
+"""serialization_failure, deadlock_detected, lock_not_available, query_canceled."""
 
 
 @cache
@@ -64,14 +67,20 @@ def connect_engine(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine, *, statement_timeout: str = "30s") -> Iterator[Connection]:
-    """One transaction with timeouts; connection failures become DatabaseUnreachable."""
+    """One transaction with timeouts.
+
+    Raises DatabaseUnreachable when the connection fails, DatabaseBusy when the server rolled the
+    transaction back for the sake of others, or for its length.
+    """
     try:
         with engine.begin() as connection:
             connection.execute(_LIMITS, {"statement": statement_timeout})
             yield connection
     except DBAPIError as failed:
         if _connection_lost(failed):
-            raise DatabaseUnreachable(_unreachable(engine, failed)) from failed
+            raise DatabaseUnreachable(_told(engine, failed)) from failed
+        if sqlstate(failed) in _ROLLED_BACK:
+            raise DatabaseBusy(_told(engine, failed)) from failed
         raise
 
 
@@ -89,7 +98,7 @@ def _connection_lost(error: DBAPIError) -> bool:
     return state.startswith(("08", "57P")) or state in {"25P03", "25P04", "53300"}
 
 
-def _unreachable(engine: Engine, error: DBAPIError) -> str:
+def _told(engine: Engine, error: DBAPIError) -> str:
     url = engine.url
     first_line = str(error.orig).strip().splitlines()[0]
     return f"database {url.database} at {url.host}:{url.port or 5432}: {first_line}"

@@ -10,14 +10,13 @@ from time import sleep
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row
-from sqlalchemy.exc import DBAPIError
 
-from clip_scoring.errors import DatabaseUnreachable, ShardLost
+from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, ShardLost
 from clip_scoring.measures import Measures
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Checkpoint, Claim
-from clip_scoring.stores.database import query, sqlstate, transaction
+from clip_scoring.stores.database import query, transaction
 from clip_scoring.stores.postgres_runs import LEASE, run_of
 
 log = logging.getLogger(__name__)
@@ -25,8 +24,6 @@ log = logging.getLogger(__name__)
 Done = TypeVar("Done")
 
 _TRANSACTION_TRIES = 5
-_REPEATABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})
-"""serialization_failure, deadlock_detected, lock_not_available: all rolled back whole."""
 
 
 class PostgresSink:
@@ -149,10 +146,8 @@ def _repeated(attempt: Callable[[int], Done]) -> Done:
     for backoffs in range(_TRANSACTION_TRIES - 1):
         try:
             return attempt(backoffs)
-        except DBAPIError as failed:
-            if sqlstate(failed) not in _REPEATABLE_SQLSTATES:
-                raise
-        sleep(random.uniform(0.0, 0.05 * 2**backoffs))
+        except DatabaseBusy:
+            sleep(random.uniform(0.0, 0.05 * 2**backoffs))
     return attempt(_TRANSACTION_TRIES - 1)
 
 
