@@ -17,6 +17,10 @@ class SettingsInvalid(Fatal):
     """A setting, a source registration or a run's parameter that cannot be used."""
 
 
+class NotPermitted(SettingsInvalid):
+    """The database login lacks a right."""
+
+
 class SchemaMismatch(Fatal):
     """The database schema is not the one that this version writes."""
 

@@ -150,8 +150,8 @@ def load_sample(settings: Settings, folder: Path) -> int:
     )
 
 
-def _current_database(settings: Settings) -> Engine:
-    engine = connect_engine(settings.require_database_url())
+def _current_database(settings: Settings, *, kept: int = 0) -> Engine:
+    engine = connect_engine(settings.require_database_url(), kept=kept)
     schema.require_current(engine)
     return engine
 
@@ -201,18 +201,23 @@ class _Worker:
 
 @contextmanager
 def _worker(settings: Settings, run_key: str, weights: str | None) -> Iterator[_Worker]:
-    engine = _current_database(settings)
+    # One connection for the sink and one for reading ahead: to open them for each batch would
+    # take longer than to use them.
+    engine = _current_database(settings, kept=2)
     run = PostgresRuns(engine).get(run_key)
     chosen = weights or settings.weights
     opened = open_weights(settings.weights_location(chosen))
-    with closing(_loader(settings.registrations.source(run.source), opened)) as loader:
-        yield _Worker(
-            _source(settings, engine, run.source),
-            loader,
-            _scorer(opened, run),
-            PostgresSink(engine, worker=this_worker()),
-            ProcessProbe((sys.executable, "-m", "clip_scoring.probe", run.source, chosen)),
-        )
+    try:
+        with closing(_loader(settings.registrations.source(run.source), opened)) as loader:
+            yield _Worker(
+                _source(settings, engine, run.source),
+                loader,
+                _scorer(opened, run),
+                PostgresSink(engine, worker=this_worker()),
+                ProcessProbe((sys.executable, "-m", "clip_scoring.probe", run.source, chosen)),
+            )
+    finally:
+        engine.dispose()
 
 
 def open_loader(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from sqlalchemy import Connection, Engine, TextClause, create_engine, text
 from sqlalchemy.engine import make_url
@@ -19,9 +20,18 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.pool import NullPool
 
-from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, SettingsInvalid
+from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, NotPermitted, SettingsInvalid
 
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_CONNECT = {
+    "connect_timeout": 10,
+    "application_name": "clip-scoring",
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""A peer that vanished without a word is noticed within a minute."""
 _LIMITS = text(
     "SELECT set_config('statement_timeout', :statement, true),"
     " set_config('synchronous_commit', 'on', true),"  # what was acknowledged outlives a crash
@@ -46,20 +56,23 @@ def query(name: str) -> TextClause:
     return _queries()[name]
 
 
-def connect_engine(url: str) -> Engine:
-    """An engine for a PostgreSQL URL; connects lazily, keeps no idle connections.
+def connect_engine(url: str, *, kept: int = 0) -> Engine:
+    """An engine for a PostgreSQL URL; connects lazily, keeps at most `kept` idle connections.
 
-    A worker talks to the database for a moment once per batch, so holding connections between
-    batches would only use up the server's. Raises SettingsInvalid for anything but PostgreSQL.
+    A kept connection is tried before it is used, and replaced when the server dropped it. Raises
+    SettingsInvalid for anything but PostgreSQL.
     """
+    pool: dict[str, Any] = {"poolclass": NullPool}
+    if kept:
+        pool = {"pool_size": kept, "max_overflow": 0, "pool_pre_ping": True}
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() not in {"postgresql", "postgres"}:
             raise SettingsInvalid(f"database URL is {parsed.get_backend_name()}, not postgresql")
         return create_engine(
             parsed.set(drivername="postgresql+psycopg2"),
-            poolclass=NullPool,
-            connect_args={"connect_timeout": 10, "application_name": "clip-scoring"},
+            connect_args=_CONNECT,
+            **pool,
         )
     except (ArgumentError, NoSuchModuleError) as wrong:
         raise SettingsInvalid("the database URL is not of the form postgresql://…") from wrong
@@ -70,7 +83,7 @@ def transaction(engine: Engine, *, statement_timeout: str = "30s") -> Iterator[C
     """One transaction with timeouts.
 
     Raises DatabaseUnreachable when the connection fails, DatabaseBusy when the server rolled the
-    transaction back for the sake of others, or for its length.
+    transaction back for the sake of others or for its length, NotPermitted for a missing right.
     """
     try:
         with engine.begin() as connection:
@@ -79,6 +92,11 @@ def transaction(engine: Engine, *, statement_timeout: str = "30s") -> Iterator[C
     except DBAPIError as failed:
         if _connection_lost(failed):
             raise DatabaseUnreachable(_told(engine, failed)) from failed
+        if sqlstate(failed) == "42501":
+            raise NotPermitted(
+                f"login {engine.url.username}: {_first_line(failed)}; docs/database.md says which "
+                "role it needs"
+            ) from failed
         if sqlstate(failed) in _ROLLED_BACK:
             raise DatabaseBusy(_told(engine, failed)) from failed
         raise
@@ -100,5 +118,8 @@ def _connection_lost(error: DBAPIError) -> bool:
 
 def _told(engine: Engine, error: DBAPIError) -> str:
     url = engine.url
-    first_line = str(error.orig).strip().splitlines()[0]
-    return f"database {url.database} at {url.host}:{url.port or 5432}: {first_line}"
+    return f"database {url.database} at {url.host}:{url.port or 5432}: {_first_line(error)}"
+
+
+def _first_line(error: DBAPIError) -> str:
+    return str(error.orig).strip().splitlines()[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import sleep
 from typing import Any, TypeVar
 
@@ -182,25 +182,36 @@ def _put(
     origin = {**owner, "run_id": run.id, "shard_id": claim.shard_id}
     if scores:
         columns = {
-            "keys": [record.record_key for record, _ in scores],
-            "similarities": [score.similarity for _, score in scores],
-            "truncated": [score.caption_truncated for _, score in scores],
-            "input_md5s": [record.input_md5 for record, _ in scores],
+            "keys": array_literal(record.record_key for record, _ in scores),
+            "similarities": array_literal(score.similarity for _, score in scores),
+            "truncated": array_literal(score.caption_truncated for _, score in scores),
+            "input_md5s": array_literal(record.input_md5 for record, _ in scores),
         }
         connection.execute(query("put_scores"), {**origin, **columns})
         connection.execute(query("drop_rejections"), {**owner, "keys": columns["keys"]})
     if rejections:
         retries = [each.retry for _, each in rejections]
         columns = {
-            "keys": [record.record_key for record, _ in rejections],
-            "reasons": [str(each.reason) for _, each in rejections],
-            "details": [storable(each.detail) for _, each in rejections],
-            "first_waits": [retry and retry.first_wait_s for retry in retries],
-            "most_attempts": [retry and retry.attempts for retry in retries],
-            "input_md5s": [record.input_md5 for record, _ in rejections],
+            "keys": array_literal(record.record_key for record, _ in rejections),
+            "reasons": array_literal(str(each.reason) for _, each in rejections),
+            "details": array_literal(storable(each.detail) for _, each in rejections),
+            "first_waits": array_literal(each.first_wait_s if each else None for each in retries),
+            "most_attempts": array_literal(each.attempts if each else None for each in retries),
+            "input_md5s": array_literal(record.input_md5 for record, _ in rejections),
         }
         connection.execute(query("put_rejections"), {**origin, **columns})
         connection.execute(query("drop_scores"), {**owner, "keys": columns["keys"]})
+
+
+def array_literal(values: Iterable[str | float | bool | None]) -> str:
+    """PostgreSQL's text form of an array, which driver and server read far faster than a list."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str | float | bool | None) -> str:
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return "NULL" if value is None else repr(value)
 
 
 def storable(text: str) -> str:

@@ -190,12 +190,14 @@ SET reason = excluded.reason, detail = excluded.detail, attempts = excluded.atte
 -- name: drop_rejections
 -- A scored record is not rejected any more.
 DELETE FROM clip.rejection
-WHERE source = :source AND fingerprint_id = :fingerprint_id AND record_key = ANY (:keys);
+WHERE source = :source AND fingerprint_id = :fingerprint_id
+  AND record_key = ANY (CAST(:keys AS text[]));
 
 -- name: drop_scores
 -- A record whose changed input is rejected keeps no score of its old input.
 DELETE FROM clip.score
-WHERE source = :source AND fingerprint_id = :fingerprint_id AND record_key = ANY (:keys);
+WHERE source = :source AND fingerprint_id = :fingerprint_id
+  AND record_key = ANY (CAST(:keys AS text[]));
 
 -- name: recount
 -- Each shard's own counters beside a count of the rows that carry it.

@@ -10,13 +10,10 @@ from __future__ import annotations
 from importlib.resources import files
 
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import DBAPIError
 
-from clip_scoring.errors import SettingsInvalid
+from clip_scoring.errors import NotPermitted
 from clip_scoring.stores import schema
-from clip_scoring.stores.database import sqlstate, transaction
-
-_INSUFFICIENT_PRIVILEGE = "42501"
+from clip_scoring.stores.database import transaction
 
 
 def grant_roles(engine: Engine) -> None:
@@ -36,11 +33,8 @@ def grant_roles(engine: Engine) -> None:
                 text("SELECT pg_advisory_xact_lock(hashtextextended('clip.schema', 0))")
             )
             connection.exec_driver_sql(script, execution_options={"no_parameters": True})
-    except DBAPIError as failed:
-        if sqlstate(failed) != _INSUFFICIENT_PRIVILEGE:
-            raise
-        denied = str(failed.orig).splitlines()[0]
-        raise SettingsInvalid(
-            f"login {engine.url.username} may not grant roles ({denied}): use a superuser, the "
-            "database's owner with CREATEROLE, or a member of clip_owner"
-        ) from failed
+    except NotPermitted as denied:
+        raise NotPermitted(
+            f"{denied}. To grant roles, use a superuser, the database's owner with CREATEROLE, or "
+            "a member of clip_owner"
+        ) from denied

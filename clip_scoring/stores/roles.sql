@@ -29,10 +29,6 @@ END $$;
 DO $$
 DECLARE owned record;
 BEGIN
-    -- CREATE SCHEMA IF NOT EXISTS asks for this even where the schema exists.
-    IF NOT has_database_privilege('clip_owner', current_database(), 'CREATE') THEN
-        EXECUTE 'GRANT CREATE ON DATABASE ' || quote_ident(current_database()) || ' TO clip_owner';
-    END IF;
     IF (SELECT nspowner FROM pg_namespace WHERE nspname = 'clip') <> 'clip_owner'::regrole THEN
         ALTER SCHEMA clip OWNER TO clip_owner;
     END IF;

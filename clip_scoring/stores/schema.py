@@ -21,7 +21,9 @@ def upgrade(engine: Engine) -> str:
     config.set_main_option("script_location", str(migrations).replace("%", "%%"))
     with transaction(engine, statement_timeout="0") as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('clip.schema', 0))"))
-        connection.execute(text("CREATE SCHEMA IF NOT EXISTS clip"))
+        # IF NOT EXISTS would ask for the right to create schemas even where there is nothing to do.
+        if connection.scalar(text("SELECT to_regnamespace('clip') IS NULL")):
+            connection.execute(text("CREATE SCHEMA clip"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return SCHEMA_VERSION

@@ -1,0 +1,96 @@
+"""Figures beside their baselines: timing in turns, printing, and keeping them as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from benchmarks.machine import machine
+
+RESULTS = Path(__file__).with_name("results")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured value, mostly a median, and what it is compared with."""
+
+    what: str
+    value: float
+    unit: str
+    baseline: float | None = None
+    baseline_what: str = ""
+    targets: Mapping[str, bool] = field(default_factory=dict)
+    """Each target in words, and whether it was met."""
+
+    @property
+    def ratio(self) -> float | None:
+        """The value as a multiple of its baseline."""
+        return None if self.baseline is None else self.value / self.baseline
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The figures of one benchmark and what they were made from."""
+
+    figures: Sequence[Figure]
+    postgresql: str
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+def in_turns(
+    repeats: int, timed: Mapping[str, Callable[[], object]], between: Callable[[], object]
+) -> dict[str, list[float]]:
+    """Seconds of each, `repeats` times in alternating order, so that a slow minute hits all.
+
+    `between` tidies up after each call and is not timed.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
+    for turn in range(repeats):
+        for name in list(timed)[:: -1 if turn % 2 else 1]:
+            started = perf_counter()
+            timed[name]()
+            seconds[name].append(perf_counter() - started)
+            between()
+    return seconds
+
+
+def middle(values: Sequence[float]) -> float:
+    """The median, to six digits."""
+    return round(median(values), 6)
+
+
+def show(name: str, result: Result) -> None:
+    """Print one line per figure."""
+    print(f"\n{name}")
+    for each in result.figures:
+        line = f"  {each.what:<46}{each.value:>12,.2f} {each.unit:<9}"
+        if each.ratio is not None:
+            line += f"{each.ratio:>6.2f}x of {each.baseline_what} ({each.baseline:,.2f})"
+        for target, met in each.targets.items():
+            line += f"  [{target}: {'met' if met else 'MISSED'}]"
+        print(line, flush=True)
+
+
+def keep(name: str, result: Result) -> None:
+    """Write the figures with the machine they were measured on to `results/<name>.json`."""
+    tree = {
+        "benchmark": name,
+        "measured_on": datetime.now(UTC).date().isoformat(),
+        "machine": {**machine(), "postgresql": result.postgresql},
+        "figures": [_rounded({**asdict(each), "ratio": each.ratio}) for each in result.figures],
+        "details": result.details,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    partial = path.with_suffix(".part")
+    partial.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+def _rounded(tree: dict[str, object]) -> dict[str, object]:
+    return {k: round(each, 3) if isinstance(each, float) else each for k, each in tree.items()}
