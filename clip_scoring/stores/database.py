@@ -22,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, NotPermitted, SettingsInvalid
 
+_FILES = ("queries.sql", "reports.sql", "files.sql")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 10,
@@ -46,13 +47,13 @@ _ROLLED_BACK = frozenset({"40001", "40P01", "55P03", "57014"})
 
 @cache
 def _queries() -> dict[str, TextClause]:
-    parts = _NAME.split(files("clip_scoring.stores").joinpath("queries.sql").read_text())
-    names = parts[1::2]
-    return {name: text(sql) for name, sql in zip(names, parts[2::2], strict=True)}
+    folder = files("clip_scoring.stores")
+    parts = [part for name in _FILES for part in _NAME.split(folder.joinpath(name).read_text())[1:]]
+    return {name: text(sql) for name, sql in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def query(name: str) -> TextClause:
-    """The query of that name in `queries.sql`."""
+    """The query of that name in `queries.sql`, `reports.sql` or `files.sql`."""
     return _queries()[name]
 
 

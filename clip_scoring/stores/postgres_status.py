@@ -10,7 +10,7 @@ from clip_scoring.stores.database import query, transaction
 
 
 class PostgresStatus:
-    """Rows of `queries.sql` for `clip-scoring status`."""
+    """Rows of `reports.sql` for `clip-scoring status`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
