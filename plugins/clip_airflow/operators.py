@@ -11,7 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from clip_airflow.connections import worker_settings
-from clip_airflow.orphans import die_with_parent
+from clip_airflow.orphans import die_with_parent, is_supervised
 from clip_airflow.params import options_of, run_key_of, trigger_of
 from clip_scoring.errors import Fatal, RunFailed
 
@@ -70,7 +70,8 @@ class ScoreShardOperator(BaseOperator):
         """Counts of what this try committed."""
         from clip_scoring import wiring  # noqa: PLC0415
 
-        die_with_parent()
+        if is_supervised():
+            die_with_parent()
         with _failing_fast():
             result = wiring.score(
                 worker_settings(),

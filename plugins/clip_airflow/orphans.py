@@ -10,10 +10,18 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process as soon as the one that started it is gone.
+def is_supervised() -> bool:
+    """Whether this process was made for one task; `dag.test()` runs tasks in its caller's."""
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415  # only inside a task
+    from airflow.sdk.execution_time.comms import CommsDecoder  # noqa: PLC0415  # as above
 
-    The fence would refuse its commits anyway; this saves the work. On Linux only, see prctl(2).
+    return isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder)
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process as soon as the thread that started it is gone.
+
+    In Airflow that is the main thread of the task's supervisor. The fence would refuse its commits anyway; this saves the work. On Linux only, see prctl(2).
     """
     if sys.platform != "linux":
         return
