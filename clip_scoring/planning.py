@@ -8,7 +8,7 @@ from dataclasses import replace
 from clip_scoring.ports import Planning, Runs, Source
 from clip_scoring.quality import DRIFT_RUNS, Gates, drift
 from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Selection, bottleneck
-from clip_scoring.shards import KeyRange, PlannedRange, free_ranges, shard_size
+from clip_scoring.shards import KeyRange, PlannedRange, free_ranges, merged, shard_size
 
 _NO_GATES = Gates()
 
@@ -23,10 +23,10 @@ def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
     with runs.planning(source.name, request.fingerprint) as planning:
         planned_before = planning.find(request.run_key)
         if planned_before is not None:
-            return _plan_of(planned_before, planning, held=0)
+            return _plan_of(planned_before, planning, planned_before.held)
         run = planning.open_run(request)
         planning.release_abandoned(run)
-        taken = planning.held_ranges(run)
+        taken = merged(planning.held_ranges(run))
         held = sum(source.count_pending(run.selection(keys)) for keys in taken)
         ranges = list(_ranges(request, run, taken, source=source))
         planning.add_shards(run, ranges, held)
@@ -47,7 +47,7 @@ def judge_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES)
         replace(shard, pending=source.count_pending(run.selection(keys)))
         for keys, shard in runs.recount(run)
     ]
-    summary = RunSummary.of_shards(counted)
+    summary = RunSummary.of_shards(counted, superseded=runs.superseding(run))
     histogram = runs.histogram(run)
     moved = drift(histogram, runs.past_histograms(run, DRIFT_RUNS))
     summary = summary.failed(*gates.tripped(rejection_rate=summary.rejection_rate, drift=moved))

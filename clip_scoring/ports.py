@@ -140,7 +140,7 @@ class Planning(Protocol):
         """Void every claim on runs of the same scope whose leases have all run out."""
 
     def held_ranges(self, run: Run) -> list[KeyRange]:
-        """What open shards of other live runs hold, ordered by start, keys of the source's type."""
+        """What open shards of other live runs hold whose windows overlap with the run's."""
 
     def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
         """Number and store the run's shards and its planned and held counts."""
@@ -163,6 +163,9 @@ class Runs(Protocol):
 
     def recount(self, run: Run) -> list[tuple[KeyRange, ShardCounts]]:
         """Each shard's range and its outcomes counted from rows; `pending` is left at 0."""
+
+    def superseding(self, run: Run) -> int:
+        """Outcomes that other runs of the same scope have written since the run was planned."""
 
     def histogram(self, run: Run) -> Histogram:
         """The run's similarities, counted from rows."""

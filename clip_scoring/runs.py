@@ -80,11 +80,10 @@ class Selection:
     """Which records of a source are pending for one run, fixed at planning.
 
     `as_of` is the instant of planning by the database's clock: a retry that falls due later
-    belongs to a later run.
+    belongs to a later run, and what is to be scored again is done when it was since then.
     """
 
     fingerprint_id: int
-    run_id: int
     window: Window
     rescore: Rescore
     as_of: datetime
@@ -105,10 +104,11 @@ class Run:
     as_of: datetime
     batch_size: int
     planned: int
+    held: int = 0
 
     def selection(self, keys: KeyRange = _WHOLE) -> Selection:
         """What is pending for this run within `keys`."""
-        return Selection(self.fingerprint_id, self.id, self.window, self.rescore, self.as_of, keys)
+        return Selection(self.fingerprint_id, self.window, self.rescore, self.as_of, keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +162,22 @@ class ShardCounts:
             found.append(f"shard {self.number}: not finished, {self.pending} pending")
         elif self.pending > self.arrived:
             found.append(f"shard {self.number}: {self.pending - self.arrived} without an outcome")
-        if (self.counted_scored, self.counted_rejected) != (self.scored, self.rejected):
-            found.append(
-                f"shard {self.number}: counters {self.counted_scored}+{self.counted_rejected}, "
-                f"rows {self.scored}+{self.rejected}"
-            )
+        if self.scored > self.counted_scored or self.rejected > self.counted_rejected:
+            found.append(self.miscounted)
         return found
+
+    @property
+    def missing_rows(self) -> int:
+        """Outcomes that were counted and are not this shard's rows, or not any more."""
+        return self.counted_scored + self.counted_rejected - self.scored - self.rejected
+
+    @property
+    def miscounted(self) -> str:
+        """The counters beside the rows."""
+        return (
+            f"shard {self.number}: counters {self.counted_scored}+{self.counted_rejected}, "
+            f"rows {self.scored}+{self.rejected}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +195,13 @@ class RunSummary:
     devices: tuple[str, ...] = ()
 
     @classmethod
-    def of_shards(cls, shards: list[ShardCounts]) -> RunSummary:
-        """Sums over all shards of a run."""
+    def of_shards(cls, shards: list[ShardCounts], *, superseded: int = 0) -> RunSummary:
+        """Sums over all shards of a run.
+
+        At most `superseded` of its rows may be missing, since other runs wrote in their place.
+        """
+        short = [shard for shard in shards if shard.missing_rows > 0]
+        lost = short if sum(shard.missing_rows for shard in short) > superseded else []
         return cls(
             planned=sum(shard.planned for shard in shards),
             arrived=sum(shard.arrived for shard in shards),
@@ -194,7 +209,10 @@ class RunSummary:
             scored=sum(shard.scored for shard in shards),
             rejected=sum(shard.rejected for shard in shards),
             pending=sum(shard.pending for shard in shards),
-            failures=tuple(text for shard in shards for text in shard.violations()),
+            failures=(
+                *(text for shard in shards for text in shard.violations()),
+                *(shard.miscounted for shard in lost),
+            ),
             measures=sum((shard.measures for shard in shards), Measures()),
             devices=tuple(sorted({shard.device for shard in shards if shard.device})),
         )

@@ -75,6 +75,18 @@ def successor(key: Key) -> Key:
     return key + 1 if isinstance(key, int) else key + "\x01"
 
 
+def merged(ranges: Iterable[KeyRange]) -> list[KeyRange]:
+    """The same keys in ranges that neither touch nor overlap; all have both ends."""
+    found: list[KeyRange] = []
+    for each in sorted(ranges, key=lambda keys: keys.start):  # type: ignore[arg-type,return-value]
+        if found and each.start <= found[-1].stop:  # type: ignore[operator]
+            stop = max(found[-1].stop, each.stop)  # type: ignore[type-var]
+            found[-1] = KeyRange(found[-1].start, stop)
+        else:
+            found.append(each)
+    return found
+
+
 def free_ranges(held: Iterable[KeyRange]) -> Iterator[KeyRange]:
     """The parts of the whole key space that the held ranges leave over.
 

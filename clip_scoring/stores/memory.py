@@ -37,6 +37,7 @@ class Kept:
     input_md5: str
     run_id: int
     shard_id: int
+    written_at: datetime
     attempts: int = 1
     next_attempt_at: datetime | None = None
 
@@ -113,14 +114,14 @@ class MemoryBook:
                 self._void_claims(other)
 
     def held_ranges(self, run: Run) -> list[KeyRange]:
-        """What open shards of other live runs hold, ordered by start."""
-        held = [
+        """What open shards of other live runs hold whose windows overlap with the run's."""
+        return [
             KeyRange(shard.offset, shard.keys.stop)
             for other in self._others(run)
+            if _meet(run.window, other.window)
             for shard in self._of(other)
             if not shard.done
         ]
-        return sorted(held, key=lambda keys: keys.start)  # type: ignore[arg-type,return-value]
 
     def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
         """Number and keep the run's shards."""
@@ -153,7 +154,7 @@ class MemoryBook:
     def selection_of(self, request: RunRequest) -> Selection:
         """What the request would take if it were planned now."""
         known = self._fingerprints.get(request.fingerprint.digest, 0)
-        return Selection(known, 0, request.window, request.rescore, self._clock())
+        return Selection(known, request.window, request.rescore, self._clock())
 
     def get(self, run_key: str) -> Run:
         """The planned run of that key; raises RunNotFound."""
@@ -220,6 +221,16 @@ class MemoryBook:
         """How many shards of the run are not done."""
         return sum(not each.done for each in self._of(run))
 
+    def superseding(self, run: Run) -> int:
+        """Outcomes that other runs of the same scope have written since the run was planned."""
+        return sum(
+            source == run.source
+            and fingerprint_id == run.fingerprint_id
+            and kept.run_id != run.id
+            and kept.written_at >= run.as_of
+            for (source, fingerprint_id, _), kept in self.outcomes.items()
+        )
+
     def histogram(self, run: Run) -> Histogram:
         """The run's similarities."""
         bins: dict[int, int] = {}
@@ -258,7 +269,7 @@ class MemoryBook:
 
     def _kept(self, shard: _Shard, record: Record, outcome: Outcome) -> Kept:
         run = self._run(shard.run_id)
-        kept = Kept(outcome, record.input_md5, shard.run_id, shard.id)
+        kept = Kept(outcome, record.input_md5, shard.run_id, shard.id, self._clock())
         if isinstance(outcome, Score):
             if not -1.0001 <= outcome.similarity <= 1.0001:
                 raise ValueError(f"record {record.key}: similarity {outcome.similarity}")
@@ -285,14 +296,18 @@ class MemoryBook:
         )  # fmt: skip
 
     def _require_sole_run(self, run: Run, shard: _Shard) -> None:
-        for other in self._others(run):
-            for theirs in self._of(other):
-                if (
-                    not theirs.done
-                    and theirs.lease_until > self._clock()
-                    and _overlap(shard, theirs)
-                ):
-                    raise ShardLost(f"shard {shard.number}: held by run {other.run_key}")
+        rivals = [
+            (other, theirs)
+            for other in self._others(run)
+            if _meet(run.window, other.window)
+            for theirs in self._of(other)
+            if not theirs.done and _overlap(shard, theirs)
+        ]
+        for other, theirs in rivals:
+            if theirs.lease_until > self._clock():
+                raise ShardLost(f"shard {shard.number}: held by run {other.run_key}")
+        for _, outlived in rivals:
+            outlived.epoch, outlived.worker = outlived.epoch + 1, False
 
     def _counts(self, shard: _Shard) -> ShardCounts:
         mine = [each for each in self.outcomes.values() if each.shard_id == shard.id]
@@ -333,6 +348,7 @@ class MemoryBook:
         for shard in self._of(run):
             if not shard.done:
                 shard.epoch, shard.worker = shard.epoch + 1, False
+                shard.lease_until = min(shard.lease_until, self._clock())
 
     def _kept_by(self, run: Run) -> Iterable[Kept]:
         return (each for each in self.outcomes.values() if each.run_id == run.id)
@@ -386,16 +402,21 @@ class MemorySource:
         kept = self.book.outcomes.get((self.name, selection.fingerprint_id, record.key))
         if kept is None:
             return False
-        by_this_run = kept.run_id == selection.run_id
+        since_planning = kept.written_at >= selection.as_of
         if selection.rescore is Rescore.ALL:
-            return by_this_run
+            return since_planning
         if kept.input_md5 != record.input_md5:
             return False
         if isinstance(kept.outcome, Score):
             return True
         if selection.rescore is Rescore.REJECTED:
-            return by_this_run
+            return since_planning
         return kept.next_attempt_at is None or kept.next_attempt_at > selection.as_of
+
+
+def _meet(one: Window, other: Window) -> bool:
+    before = one.start is None or one.start < other.stop
+    return before and (other.start is None or other.start < one.stop)
 
 
 def _within(selection: Selection, key: Key, event_time: datetime) -> bool:

@@ -136,15 +136,16 @@ def _settled(
         table.c.fingerprint_id == selection.fingerprint_id,
         table.c.record_key == columns.key.text,
     ]
-    by_this_run = table.c.run_id == selection.run_id
+    written_at = table.c.scored_at if table.name == "score" else table.c.rejected_at
+    since_planning = written_at >= selection.as_of
     if selection.rescore is Rescore.ALL:
-        return and_(*belongs, by_this_run)
+        return and_(*belongs, since_planning)
     if columns.input_md5 is not None:
         belongs.append(table.c.input_md5 == columns.input_md5)
     if table.name == "score":
         return and_(*belongs)
     if selection.rescore is Rescore.REJECTED:
-        return and_(*belongs, by_this_run)
+        return and_(*belongs, since_planning)
     waits = or_(table.c.next_attempt_at.is_(None), table.c.next_attempt_at > selection.as_of)
     return and_(*belongs, waits)
 

@@ -77,9 +77,10 @@ class PostgresPlanning:
         self._connection.execute(query("mark_abandoned"), _scope(run))
 
     def held_ranges(self, run: Run) -> list[KeyRange]:
-        """What open shards of other live runs hold, ordered by start."""
-        rows = self._connection.execute(query("held_ranges"), _scope(run))
-        return [KeyRange(*held) for held in sorted((row.start, row.stop) for row in rows)]
+        """What open shards of other live runs hold whose windows overlap with the run's."""
+        window = {"window_start": run.window.start, "window_stop": run.window.stop}
+        rows = self._connection.execute(query("held_ranges"), {**_scope(run), **window})
+        return [KeyRange(row.start, row.stop) for row in rows]
 
     def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
         """Number and store the run's shards and its planned and held counts."""
@@ -120,7 +121,7 @@ class PostgresRuns:
         with transaction(self._engine, statement_timeout="30min") as connection:
             connection.exec_driver_sql("SET LOCAL lock_timeout = '30min'")
             connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '2h'")
-            scope = f"{source}/{fingerprint.digest}"
+            scope = planning_scope(source, fingerprint)
             connection.execute(query("lock_planning"), {"scope": scope})
             yield PostgresPlanning(connection)
 
@@ -130,7 +131,7 @@ class PostgresRuns:
             as_of = connection.execute(query("now")).scalar_one()
             digest = {"digest": request.fingerprint.digest}
             known = connection.execute(query("fingerprint_id"), digest).scalar()
-        return Selection(known or 0, 0, request.window, request.rescore, as_of)
+        return Selection(known or 0, request.window, request.rescore, as_of)
 
     def get(self, run_key: str) -> Run:
         """The planned run of that key; raises RunNotFound."""
@@ -164,6 +165,12 @@ class PostgresRuns:
         with transaction(self._engine) as connection:
             gone = {"run_id": run.id, "workers": list(workers)}
             connection.execute(query("dismiss_workers"), gone)
+
+    def superseding(self, run: Run) -> int:
+        """Outcomes that other runs of the same scope have written since the run was planned."""
+        with transaction(self._engine, statement_timeout="30min") as connection:
+            since = {**_scope(run), "as_of": run.as_of}
+            return int(connection.execute(query("superseding"), since).scalar_one())
 
     def histogram(self, run: Run) -> Histogram:
         """The run's similarities, counted from rows."""
@@ -202,6 +209,11 @@ class PostgresRuns:
             )
 
 
+def planning_scope(source: str, fingerprint: Fingerprint) -> str:
+    """What two plannings, or a planning and a run that is taken up again, must not share."""
+    return f"{source}/{fingerprint.digest}"
+
+
 def run_of(row: Row[Any]) -> Run:
     """A row of `find_run` as a Run."""
     return Run(
@@ -215,6 +227,7 @@ def run_of(row: Row[Any]) -> Run:
         as_of=row.started_at,
         batch_size=row.batch_size,
         planned=row.planned,
+        held=row.held,
     )
 
 

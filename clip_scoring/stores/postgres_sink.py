@@ -17,7 +17,7 @@ from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Checkpoint, Claim
 from clip_scoring.stores.database import query, transaction
-from clip_scoring.stores.postgres_runs import LEASE, run_of
+from clip_scoring.stores.postgres_runs import LEASE, planning_scope, run_of
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,15 @@ class PostgresSink:
             if row is None:
                 return None
             claim = _claim_of(row)
-            if not claim.done:
-                _require_sole_run(connection, claim)
             owner = {"shard_id": claim.shard_id}
-            run_key = connection.execute(query("run_of_shard"), owner).one()[0]
+            run_key, state = connection.execute(query("run_of_shard"), owner).one()
             run = run_of(connection.execute(query("find_run"), {"run_key": run_key}).one())
+            if not claim.done:
+                if state != "running":
+                    # It comes back to life: no planning may be under way that does not see it.
+                    scope = planning_scope(run.source, run.fingerprint)
+                    connection.execute(query("lock_planning"), {"scope": scope})
+                _require_sole_run(connection, claim)
         self._runs[run.id] = run
         log.info(
             "run %d shard %d epoch %d: claimed at %s, try %d at this offset",
@@ -152,9 +156,11 @@ def _repeated(attempt: Callable[[int], Done]) -> Done:
 
 
 def _require_sole_run(connection: Connection, claim: Claim) -> None:
-    others = connection.execute(query("overlapping_runs"), {"shard_id": claim.shard_id})
-    if keys := [row.run_key for row in others]:
+    rivals = connection.execute(query("rival_shards"), {"shard_id": claim.shard_id}).all()
+    if keys := [row.run_key for row in rivals if row.alive]:
         raise ShardLost(f"shard {claim.number}: its records are held by run {keys[0]}")
+    outlived = sorted(row.id for row in rivals)
+    connection.execute(query("void_outlived"), {"shard_ids": outlived})
     connection.execute(query("reopen_run"), {"run_id": claim.run_id})
 
 

@@ -31,11 +31,14 @@ SELECT :run_key, :source, id, :window_start, :window_stop, :trigger, :rescore, :
 FROM clip.fingerprint WHERE digest = :digest;
 
 -- name: held_ranges
--- Unfinished parts of other runs that are alive: one whose every lease ran out holds nothing.
+-- Unfinished parts of other runs that are alive and whose windows overlap: a run whose every lease
+-- ran out holds nothing, and two days have no record in common.
 SELECT shard."offset" AS start, shard.stop_key AS stop
 FROM clip.shard JOIN clip.run ON run.id = shard.run_id
 WHERE run.source = :source AND run.fingerprint_id = :fingerprint_id
   AND run.state = 'running' AND run.id <> :run_id AND shard.state = 'open'
+  AND (run.window_start IS NULL OR run.window_start < :window_stop)
+  AND (CAST(:window_start AS timestamptz) IS NULL OR :window_start < run.window_stop)
   AND EXISTS (SELECT FROM clip.shard AS alive
               WHERE alive.run_id = run.id AND alive.lease_until > now());
 
@@ -116,16 +119,22 @@ SELECT count(*) FROM clip.shard WHERE run_id = :run_id AND state = 'open';
 SELECT run.run_key, run.state FROM clip.run JOIN clip.shard ON shard.run_id = run.id
 WHERE shard.id = :shard_id;
 
--- name: overlapping_runs
--- Live runs of the same source and fingerprint with unfinished shards over this shard's range.
-SELECT DISTINCT other_run.run_key
+-- name: rival_shards
+-- Unfinished shards of other runs under way that may share records with this shard's rest.
+SELECT other.id, other_run.run_key, other.lease_until > now() AS alive
 FROM clip.shard AS mine JOIN clip.run AS my_run ON my_run.id = mine.run_id
 JOIN clip.run AS other_run ON other_run.source = my_run.source
      AND other_run.fingerprint_id = my_run.fingerprint_id
      AND other_run.id <> my_run.id AND other_run.state = 'running'
+     AND (other_run.window_start IS NULL OR other_run.window_start < my_run.window_stop)
+     AND (my_run.window_start IS NULL OR my_run.window_start < other_run.window_stop)
 JOIN clip.shard AS other ON other.run_id = other_run.id AND other.state = 'open'
-     AND other.lease_until > now()
 WHERE mine.id = :shard_id AND other."offset" < mine.stop_key AND other.stop_key > mine."offset";
+
+-- name: void_outlived
+-- Claims whose leases ran out, on records that somebody else takes up now.
+UPDATE clip.shard SET epoch = epoch + 1, worker = NULL
+WHERE id = ANY (:shard_ids) AND lease_until <= now();
 
 -- name: reopen_run
 -- A shard of a finished run was claimed again, so the run is under way again.
@@ -200,8 +209,11 @@ WHERE source = :source AND fingerprint_id = :fingerprint_id
   AND record_key = ANY (CAST(:keys AS text[]));
 
 -- name: void_claims
--- The run is being closed: whoever still holds one of its unfinished shards is late.
-UPDATE clip.shard SET epoch = epoch + 1, worker = NULL WHERE run_id = :run_id AND state = 'open';
+-- The run is being closed: whoever still holds one of its unfinished shards is late, and a shard
+-- that is taken up again later holds no other one.
+UPDATE clip.shard
+SET epoch = epoch + 1, worker = NULL, lease_until = least(lease_until, now())
+WHERE run_id = :run_id AND state = 'open';
 
 -- name: close_run
 -- The run's figures and its final state.

@@ -11,6 +11,16 @@ SELECT shard.number, shard.start_key, shard.stop_key, shard.state = 'done' AS do
         WHERE run_id = shard.run_id AND shard_id = shard.id) AS rejected
 FROM clip.shard WHERE run_id = :run_id ORDER BY number;
 
+-- name: superseding
+-- What other runs of the same scope have written since this one was planned.
+SELECT (SELECT count(*) FROM clip.score
+        WHERE run_id = ANY (others.ids) AND scored_at >= :as_of)
+     + (SELECT count(*) FROM clip.rejection
+        WHERE run_id = ANY (others.ids) AND rejected_at >= :as_of)
+FROM (SELECT coalesce(array_agg(id), '{}') AS ids FROM clip.run
+      WHERE source = :source AND fingerprint_id = :fingerprint_id AND id <> :run_id
+        AND coalesce(finished_at, now()) >= :as_of) AS others;
+
 -- name: histogram
 -- Similarities of the run in bins; each similarity counts in the run that scored it last.
 SELECT CAST(floor(CAST(similarity AS double precision) * :bins) AS integer) AS bin, count(*) AS n

@@ -12,8 +12,8 @@ _PR_SET_PDEATHSIG = 1
 
 def is_supervised() -> bool:
     """Whether this process was made for one task; `dag.test()` runs tasks in its caller's."""
-    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415  # only inside a task
-    from airflow.sdk.execution_time.comms import CommsDecoder  # noqa: PLC0415  # as above
+    from airflow.sdk.execution_time import task_runner  # noqa: PLC0415
+    from airflow.sdk.execution_time.comms import CommsDecoder  # noqa: PLC0415
 
     return isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder)
 

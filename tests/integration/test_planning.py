@@ -13,7 +13,7 @@ from clip_scoring.runs import Rescore, WindowKind
 from clip_scoring.shards import KeyRange
 from clip_scoring.stores.database import transaction
 from clip_scoring.stores.postgres_source import PostgresSource
-from tests.world import MIDDAY, World
+from tests.world import DAY, MIDDAY, World
 
 
 def test_shards_tile_the_pending_keys_on_the_batch_grid(world: World) -> None:
@@ -187,3 +187,28 @@ def test_a_batch_is_read_by_key_and_each_outcome_looked_up_whatever_the_statisti
     assert "Index Scan using record_pkey" in explained, explained
     lookup = explained.partition("score_pkey")[2]
     assert "(record_key = (record.key)::text)" in lookup.partition("rejection")[0], explained
+
+
+def test_two_days_hold_nothing_from_each_other_however_their_keys_lie(world: World) -> None:
+    for key in range(1, 41):
+        world.add({key: ("image", "c")}, created_at=MIDDAY + timedelta(days=key % 2))
+    first = world.plan("first", window=WindowKind.DAY)
+    second = world.plan("second", window=WindowKind.DAY, day=DAY + timedelta(days=1))
+    assert (first.planned, first.held, second.planned, second.held) == (20, 0, 20, 0)
+    for shard in (*first.shards, *second.shards):
+        world.score(shard.shard_id)
+    assert world.judge("first").failures == world.judge("second").failures == ()
+    assert world.sql("SELECT run_id, count(*) FROM clip.score GROUP BY 1 ORDER BY 1") == [
+        (1, 20), (2, 20)
+    ]  # fmt: skip
+    world.check_invariants()
+
+
+def test_records_that_several_runs_hold_count_once(world: World) -> None:
+    for key in range(1, 41):
+        world.add({key: ("image", "c")}, created_at=MIDDAY + timedelta(days=key % 2))
+    world.plan("first", window=WindowKind.DAY)
+    world.plan("second", window=WindowKind.DAY, day=DAY + timedelta(days=1))
+    night = world.plan("night", day=DAY + timedelta(days=1))
+    assert (night.planned, night.held) == (0, 40)
+    assert world.plan("night", day=DAY + timedelta(days=1)).held == 40

@@ -264,3 +264,22 @@ def test_rejections_keep_no_nul_in_their_detail(world: World) -> None:
     _, claim = sink.claim(world.plan("a").shards[0].shard_id, device="none")
     sink.commit(claim, 2, [(Record(1, "i", "c"), Rejection(Reason.URI_INVALID, "a\x00b"))], NOTHING)
     assert world.sql("SELECT detail FROM clip.rejection") == [("a␀b",)]
+
+
+def test_a_run_whose_rows_a_later_run_replaced_is_not_called_short(world: World) -> None:
+    world.add_many(40)
+    first, second = world.plan("a").shards
+    world.score(first.shard_id)
+    world.sql("UPDATE clip.record SET caption = 'changed' WHERE key = 3")
+    world.run("b")
+    world.score(second.shard_id)
+    summary = world.judge("a")
+    assert (summary.scored, summary.vanished, summary.failures) == (39, 1, ())
+
+
+def test_two_runs_that_score_everything_again_are_both_green(world: World) -> None:
+    world.add_many(20)
+    (first,) = world.plan("a", rescore=Rescore.ALL).shards
+    world.score(first.shard_id)
+    assert world.run("b", rescore=Rescore.ALL).failures == ()
+    assert world.judge("a").failures == ()

@@ -142,7 +142,8 @@ def test_an_unfinished_shard_is_a_violation_that_says_what_is_pending() -> None:
 def test_counters_that_differ_from_the_rows_are_a_violation(
     counted: dict[str, int], text: str
 ) -> None:
-    assert replace(WHOLE, **counted).violations() == [f"shard 3: counters {text}, rows 8+2"]
+    summary = RunSummary.of_shards([replace(WHOLE, **counted)])
+    assert summary.failures == (f"shard 3: counters {text}, rows 8+2",)
 
 
 def test_a_shard_names_all_that_is_wrong_with_it() -> None:
@@ -182,6 +183,21 @@ def test_the_rejection_rate_is_the_rejected_share_of_all_outcomes() -> None:
 
 def test_the_rejection_rate_of_an_empty_run_is_zero() -> None:
     assert RunSummary.of_shards([]).rejection_rate == 0.0
+
+
+@pytest.mark.parametrize(("superseded", "failures"), [(0, 1), (1, 1), (2, 0), (9, 0)])
+def test_rows_that_other_runs_may_have_replaced_are_no_failure(
+    superseded: int, failures: int
+) -> None:
+    short = replace(WHOLE, counted_scored=10)
+    assert len(RunSummary.of_shards([short], superseded=superseded).failures) == failures
+
+
+def test_rows_that_nobody_counted_are_a_failure_whatever_other_runs_wrote() -> None:
+    more = replace(WHOLE, counted_scored=7)
+    assert RunSummary.of_shards([more], superseded=100).failures == (
+        "shard 3: counters 7+2, rows 8+2",
+    )
 
 
 def test_a_tripped_gate_joins_the_failures_that_were_there() -> None:
