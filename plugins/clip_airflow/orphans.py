@@ -21,7 +21,8 @@ def is_supervised() -> bool:
 def die_with_parent() -> None:
     """Ask the kernel to kill this process as soon as the thread that started it is gone.
 
-    In Airflow that is the main thread of the task's supervisor. The fence would refuse its commits anyway; this saves the work. On Linux only, see prctl(2).
+    In Airflow that is the main thread of the task's supervisor. The fence would refuse its commits
+    anyway; this saves the work. On Linux only, see prctl(2).
     """
     if sys.platform != "linux":
         return
