@@ -68,7 +68,7 @@ def plan(settings: Settings, options: RunOptions, *, run_key: str, trigger: Trig
 
 
 def plan_dry(settings: Settings, options: RunOptions) -> int:
-    """How many records the run would plan; writes nothing."""
+    """How many records the run would plan; plans nothing."""
     request = _request(settings, options, "dry run", Trigger.MANUAL)
     engine = _current_database(settings)
     source = _source(settings, engine, options.source)
