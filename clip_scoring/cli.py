@@ -124,7 +124,7 @@ def _run_key(arguments: argparse.Namespace) -> str:
 
 
 def _wait_for_others(unfinished: int) -> None:
-    print(f"{unfinished} shards are in the hands of others; waiting", flush=True)
+    print(f"in the hands of others: {unfinished} unfinished; waiting", flush=True)
     sleep(WAIT_SECONDS)
 
 
