@@ -26,7 +26,8 @@ from clip_scoring.runs import Rescore, Run, RunRequest, Selection, Trigger, Wind
 from clip_scoring.stores.database import transaction
 from clip_scoring.stores.file_source import FileSource
 from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.memory import MemoryBook, MemorySource
+from clip_scoring.stores.memory import MemoryBook
+from clip_scoring.stores.memory_source import MemorySource
 from clip_scoring.stores.objects import ObjectStore
 from clip_scoring.stores.postgres_runs import PostgresRuns
 from clip_scoring.stores.postgres_sink import PostgresSink
