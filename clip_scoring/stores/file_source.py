@@ -46,7 +46,7 @@ class FileSource:
         self._engine = engine
         self._store = store
         self._format = rows
-        self._manifest = Manifest(engine, name)
+        self._manifest = Manifest(engine, name, layout=repr(rows))
         with transaction(engine) as connection:
             self._object, self._row = (
                 Table(name, MetaData(), schema="clip", autoload_with=connection)

@@ -33,11 +33,16 @@ class ListedObject:
 
 
 class Manifest:
-    """The files of one source; a key once given always means the same row of the same version."""
+    """The files of one source; a key once given always means the same row of the same version.
 
-    def __init__(self, engine: Engine, source: str) -> None:
+    `layout` says how rows are read, and is a part of the version: with other columns registered,
+    every file is a new one.
+    """
+
+    def __init__(self, engine: Engine, source: str, *, layout: str) -> None:
         self._engine = engine
         self._source = source
+        self._layout = f" as {layout}"
 
     def unknown(self, found: Iterable[StoredObject]) -> list[StoredObject]:
         """Which of the files that were found are not in the manifest as they are now."""
@@ -45,7 +50,7 @@ class Manifest:
         with transaction(self._engine) as connection:
             rows = connection.execute(query("known_versions"), self._versions(found))
             known = {(row.uri, row.version) for row in rows}
-        return [each for each in found if (each.uri, each.version) not in known]
+        return [each for each in found if (each.uri, each.version + self._layout) not in known]
 
     def add(self, stored: StoredObject, survey: Survey, rows: Iterable[Row] = ()) -> None:
         """Give keys to the rows of a new version; without effect when it has them.
@@ -59,7 +64,7 @@ class Manifest:
                 {
                     "source": self._source,
                     "uri": stored.uri,
-                    "version": stored.version,
+                    "version": stored.version + self._layout,
                     "size": stored.size,
                     "event_time": stored.event_time,
                     "rows": survey.rows,
@@ -82,7 +87,9 @@ class Manifest:
         with transaction(self._engine) as connection:
             return [
                 ListedObject(
-                    StoredObject(row.uri, row.version, row.size, row.event_time),
+                    StoredObject(
+                        row.uri, row.version.removesuffix(self._layout), row.size, row.event_time
+                    ),
                     Survey(row.rows, tuple(Mark(*mark) for mark in row.marks)),
                     row.first_key,
                 )
@@ -101,7 +108,7 @@ class Manifest:
         return {
             "source": self._source,
             "uris": [each.uri for each in found],
-            "versions": [each.version for each in found],
+            "versions": [each.version + self._layout for each in found],
         }
 
 

@@ -141,6 +141,15 @@ def test_with_ids_only_what_changed_in_a_new_version_is_scored(files: FileWorld)
     files.check_invariants()
 
 
+def test_another_column_in_the_registration_makes_every_file_a_new_one(files: FileWorld) -> None:
+    files.write(*lines(1, 5))
+    assert files.run("a", day=TODAY).scored == 5
+    files.key = "id"
+    again = files.run("b", day=TODAY)
+    assert (again.planned, again.scored, again.failures) == (5, 5, ())
+    assert files.run("c", day=TODAY).planned == 0
+
+
 def test_an_id_that_stands_twice_fails_planning_by_name(files: FileWorld) -> None:
     files.key = "id"
     files.write(*lines(1, 5), "id-2,image,caption")
