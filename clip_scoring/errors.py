@@ -29,6 +29,14 @@ class WeightsInvalid(Fatal):
     """Weights that are missing, unsafe or of another architecture."""
 
 
+class SelfTestFailed(Fatal):
+    """This worker does not compute what its weights stand for."""
+
+
+class DecoderBroken(Fatal):
+    """Decoder processes end before they have seen an image: the installation is broken."""
+
+
 class ObjectUnreadable(Fatal):
     """A file of a source that cannot be parsed at all, or may not be read."""
 
@@ -55,6 +63,14 @@ class DatabaseBusy(Retryable):
 
 class ObjectStoreUnavailable(Retryable):
     """The object store did not answer, or asked to slow down, more often than we retry."""
+
+
+class WeightsUnreachable(Retryable):
+    """The hub did not answer, or not for now; the weights are not in the local cache."""
+
+
+class DeviceLost(Retryable):
+    """The GPU's context is dead: only a new process can use the device again."""
 
 
 class ShardLost(Retryable):

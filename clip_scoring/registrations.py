@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -18,7 +19,10 @@ CONNECTION = "clip_scoring_db"
 """The Airflow connection to the one database that holds records and outcomes."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
-_IMAGES = {"image_roots", "http"}
+_IMAGE_PLACE = re.compile(rf"{_BUCKET.pattern}(/([^/{{}}]+/)+)?")
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_IMAGES = {"image_roots", "image_buckets", "image_connection", "http"}
+_S3_CONNECTION = "clip_scoring_s3"
 
 
 class FileFormat(StrEnum):
@@ -48,7 +52,7 @@ class BucketPlace:
     bucket: str
     prefix: str
     format: FileFormat
-    connection: str = "clip_scoring_s3"
+    connection: str = _S3_CONNECTION
     image: str = "url"
     caption: str = "caption"
 
@@ -76,6 +80,13 @@ class SourceRegistration:
     allowed_networks: tuple[str, ...] = ()
     """Networks (CIDR) that images may be fetched from although they are not public."""
     allowed_ports: tuple[int, ...] = (80, 443)
+    allowed_hosts: tuple[str, ...] = ()
+    """Exact host names that images may be fetched from wherever they lead."""
+    egress_proxy: str | None = None
+    """A proxy that every request for an image goes through."""
+    image_buckets: tuple[str, ...] = ()
+    """`bucket` or `bucket/prefix/` that s3:// addresses of images may lie in."""
+    image_connection: str = _S3_CONNECTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +141,13 @@ def _source(path: Path, name: object, entry: object) -> SourceRegistration:
     known = {"kind", "columns", *own, *_IMAGES}
     if surplus := sorted(set(entry) - known, key=str):
         raise SettingsInvalid(f"{where}: unknown setting {surplus[0]!r}, known: {sorted(known)}")
-    networks, ports = _http(where, entry.get("http") or {})
     return SourceRegistration(
         name,
         read_place(path, where, entry, _columns(where, entry.get("columns") or {}, columns)),
         image_roots=tuple(_roots(path, where, entry.get("image_roots") or [])),
-        allowed_networks=tuple(str(each) for each in networks),
-        allowed_ports=(80, 443, *ports),
+        image_buckets=tuple(_buckets(where, entry.get("image_buckets") or [])),
+        image_connection=_connection(where, entry.get("image_connection") or _S3_CONNECTION),
+        **_http(where, entry.get("http") or {}),
     )
 
 
@@ -188,16 +199,55 @@ _PLACES = {
 """Each kind of source: how its place is read, its own settings, its columns."""
 
 
-def _http(where: str, http: Any) -> tuple[list[Any], list[int]]:
-    """The allowed networks, which `parse_networks` checks, and the allowed ports."""
-    if not isinstance(http, dict) or set(http) - {"allowed_networks", "allowed_ports"}:
-        raise SettingsInvalid(f"{where}: http has allowed_networks and allowed_ports")
-    networks, ports = http.get("allowed_networks") or [], http.get("allowed_ports") or []
+_HTTP = ("allowed_hosts", "allowed_networks", "allowed_ports", "egress_proxy")
+
+
+def _http(where: str, http: Any) -> dict[str, Any]:
+    """The fields that `http:` fills; `parse_networks` checks the networks."""
+    if not isinstance(http, dict) or set(http) - set(_HTTP):
+        raise SettingsInvalid(f"{where}: http has {', '.join(_HTTP)}")
+    hosts, networks, ports = (http.get(each) or [] for each in _HTTP[:3])
+    if not isinstance(hosts, list) or not all(
+        isinstance(each, str) and _HOST.fullmatch(each) for each in hosts
+    ):
+        raise SettingsInvalid(f"{where}: allowed_hosts is a list of host names in lower case")
     if not isinstance(networks, list):
         raise SettingsInvalid(f"{where}: allowed_networks is a list")
     if not isinstance(ports, list) or not all(type(p) is int and 0 < p < 65536 for p in ports):
         raise SettingsInvalid(f"{where}: allowed_ports is a list of numbers from 1 to 65535")
-    return networks, ports
+    return {
+        "allowed_hosts": tuple(hosts),
+        "allowed_networks": tuple(str(each) for each in networks),
+        "allowed_ports": (80, 443, *ports),
+        "egress_proxy": _proxy(where, http.get("egress_proxy")),
+    }
+
+
+def _proxy(where: str, url: Any) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        named = (parts.scheme == "http" and parts.hostname and parts.port) or None
+    except ValueError:
+        named = None
+    if named is None or url.rstrip("/") != f"http://{parts.netloc}" or "@" in url:
+        raise SettingsInvalid(f"{where}: egress_proxy is http://host:port, and nothing more")
+    return str(url)
+
+
+def _buckets(where: str, places: Any) -> list[str]:
+    if not isinstance(places, list) or not all(
+        isinstance(each, str) and _IMAGE_PLACE.fullmatch(each) for each in places
+    ):
+        raise SettingsInvalid(f"{where}: image_buckets is a list of `bucket` or `bucket/prefix/`")
+    return places
+
+
+def _connection(where: str, name: Any) -> str:
+    if not isinstance(name, str):
+        raise SettingsInvalid(f"{where}: image_connection is the name of a connection")
+    return name
 
 
 def _roots(path: Path, where: str, roots: Any) -> list[Path]:

@@ -7,7 +7,7 @@ NAT64, 6to4, IPv4-compatible and multicast addresses, among others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 Address = IPv4Address | IPv6Address
@@ -48,6 +48,15 @@ _SPECIAL_V6 = tuple(
         "3fff::/20",  # documentation
     )
 )
+_V4_AT_THE_END = tuple(
+    IPv6Network(each)
+    for each in (
+        "::/96",  # IPv4-compatible
+        "64:ff9b::/96",  # NAT64
+        "64:ff9b:1::/48",  # NAT64 with a prefix of one's own
+    )
+)
+_NO_V4 = frozenset({IPv6Address("::"), IPv6Address("::1")})
 
 
 def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
@@ -55,15 +64,31 @@ def parse_networks(texts: Iterable[str]) -> tuple[Network, ...]:
     return tuple(ip_network(text) for text in texts)
 
 
-def may_connect(address: str, allowed: Iterable[Network] = ()) -> bool:
-    """True when `address` (a literal as the resolver gives it) is public or in `allowed`."""
+def may_connect(address: str, allowed: Collection[Network] = ()) -> bool:
+    """True when `address` (a literal as the resolver gives it) is public or in `allowed`.
+
+    An IPv4 address that is mapped into IPv6 counts as IPv4. One that a translator or a tunnel
+    would make of an IPv6 address has to be permitted beside the IPv6 address itself.
+    """
     if "%" in address:
         return False
     literal: Address = ip_address(address)
     if isinstance(literal, IPv6Address) and literal.ipv4_mapped is not None:
         literal = literal.ipv4_mapped
     if any(literal in network for network in allowed if network.version == literal.version):
-        return True
+        hidden = _hidden(literal)
+        return hidden is None or may_connect(str(hidden), allowed)
     if isinstance(literal, IPv4Address):
         return not any(literal in network for network in _SPECIAL_V4)
     return literal in _PUBLIC_V6 and not any(literal in network for network in _SPECIAL_V6)
+
+
+def _hidden(literal: Address) -> IPv4Address | None:
+    """Where a packet to this IPv6 address would come out in IPv4."""
+    if isinstance(literal, IPv4Address) or literal in _NO_V4:
+        return None
+    if any(literal in network for network in _V4_AT_THE_END):
+        return IPv4Address(int(literal) & 0xFFFF_FFFF)
+    if literal.sixtofour is not None:
+        return literal.sixtofour
+    return literal.teredo[1] if literal.teredo is not None else None

@@ -2,263 +2,206 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from http.client import HTTPException, RemoteDisconnected
-from threading import Event, Lock, Timer
-from time import monotonic
-from typing import Any
-from urllib.parse import urljoin
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
 
-import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    IncompleteRead,
-    LocationParseError,
-    ProtocolError,
-    ReadTimeoutError,
+from aiohttp import (
+    ClientError,
+    ClientHandlerType,
+    ClientOSError,
+    ClientRequest,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    ServerDisconnectedError,
+    TCPConnector,
 )
-from urllib3.util import Timeout, parse_url
+from aiohttp.client_exceptions import ClientConnectorError
+from yarl import URL
 
-from clip_scoring.images.addresses import Network, may_connect
+from clip_scoring.images.budget import Share
+from clip_scoring.images.guard import Clock, Guard, Names, Resolve, resolve
+from clip_scoring.images.hosts import Hosts
+from clip_scoring.images.patience import Pace, Patience
+from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.images.refusal import Refused
+from clip_scoring.images.replies import (
+    Disconnected,
+    Passing,
+    body_failure,
+    check_status,
+    failure,
+)
+from clip_scoring.images.urls import check_url, host_name, parse_url, redirected
 from clip_scoring.records import Reason
+
+__all__ = ["HttpFetcher", "HttpPolicy"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "clip-scoring"}
-_BLOCK = 64 * 1024
-Resolve = Callable[[str, int], list[str]]
+_BUFFER = 64 * 1024
+_LINE = 8190
+_MOST_HEADERS = 128
+_DEFAULTS = HttpPolicy()
+Sleep = Callable[[float], Awaitable[object]]
 
 
-@dataclass(frozen=True, slots=True)
-class HttpPolicy:
-    """What may be fetched, and for how long; seconds and bytes."""
-
-    allowed_networks: tuple[Network, ...] = ()
-    allowed_ports: tuple[int, ...] = (80, 443)
-    connect_seconds: float = 3.0
-    read_seconds: float = 5.0
-    total_seconds: float = 20.0
-    max_redirects: int = 3
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """All addresses of a host, by the system's resolver."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(each[4][0]) for each in found))
-
-
-class _Forbidden(Exception):
-    """The name leads to an address that may not be connected to."""
-
-
-class _NameUnknown(Exception):
-    """The host name could not be resolved."""
-
-
-@dataclass
 class HttpFetcher:
-    """Fetches one body at a time per thread over pooled connections; ignores proxy variables."""
+    """Fetches bodies over kept connections, from one event loop; ignores proxy variables."""
 
-    policy: HttpPolicy = field(default_factory=HttpPolicy)
-    resolve: Resolve = resolve
+    def __init__(
+        self,
+        policy: HttpPolicy = _DEFAULTS,
+        *,
+        resolve: Resolve = resolve,
+        clock: Clock = time.monotonic,
+        now: Clock = time.time,
+        sleep: Sleep = asyncio.sleep,
+        jitter: Clock = random.random,
+    ) -> None:
+        self._policy = policy
+        self._clock, self._now, self._sleep, self._jitter = clock, now, sleep, jitter
+        self._names = Names(policy, resolve, clock)
+        self._guard = Guard(policy, self._names)
+        self._hosts = Hosts(policy, clock)
+        self._opened: ClientSession | None = None
+        self._retries = 0
 
-    resent: int = field(default=0, init=False)
-    """Requests that were sent again so far."""
-
-    def __post_init__(self) -> None:
-        self._counting = Lock()
-        self._pool = urllib3.PoolManager(num_pools=50, maxsize=8, retries=False)
-        self._pool.pool_classes_by_scheme = _guarded_pools(self)
-
-    def fetch(self, uri: str, *, limit: int) -> bytes:
+    async def fetch(self, uri: str, share: Share, *, limit: int) -> bytes:
         """The body behind `uri`, at most `limit` bytes; raises Refused with the reason."""
-        deadline = monotonic() + self.policy.total_seconds
-        for _ in range(self.policy.max_redirects + 1):
-            self._check_uri(uri)
-            try:
-                response = self._request(uri)
+        url, patience = parse_url(uri), Patience(self._policy)
+        for _ in range(self._policy.max_redirects + 1):
+            check_url(url, self._policy)
+            reply = await self._patiently(url, _Body(share, limit, patience))
+            if isinstance(reply, bytes):
+                return reply
+            url = reply
+        raise Refused(Reason.TOO_MANY_REDIRECTS, f"more than {self._policy.max_redirects}")
+
+    def counts(self) -> dict[str, int]:
+        """What was done so far."""
+        return {
+            "fetch_retries": self._retries,
+            "dns_lookups": self._names.lookups,
+            "connections": self._guard.opened,
+            "hosts_given_up": self._hosts.given_up,
+        }
+
+    async def close(self) -> None:
+        """Close every connection and end the threads that look up names."""
+        if self._opened is not None:
+            await self._opened.close()
+        await self._names.close()
+
+    async def _patiently(self, url: URL, body: _Body) -> bytes | URL:
+        """One hop, tried again while its failure may pass and there is time."""
+        host = f"{host_name(url)}:{url.port}"
+        tried = 0
+        while True:
+            tried += 1
+            async with self._hosts.turn(host):
                 try:
-                    target = self._redirect_target(uri, response)
-                    if target is None:
-                        return _body(response, limit, deadline)
-                finally:
-                    response.close()
-            except (HTTPError, OSError, _Forbidden, _NameUnknown) as failed:
-                raise _refusal(failed) from failed
-            uri = target
-        raise Refused(Reason.TOO_MANY_REDIRECTS, f"more than {self.policy.max_redirects}")
+                    reply = await self._hop(url, body)
+                except Passing as failed:
+                    passing = failed
+                except Refused as refused:
+                    self._hosts.judge(host, refused.rejection)
+                    raise
+                else:
+                    self._hosts.judge(host, None)
+                    return reply
+                wait = body.patience.next_wait(tried, passing.wait, self._jitter)
+                if wait is None:
+                    self._hosts.judge(host, passing.refused.rejection)
+                    raise passing.refused from passing
+            body.share.give_back()
+            self._retries += 1
+            await self._sleep(wait)
 
-    def connect(self, host: str, port: int) -> socket.socket:
-        """A connected socket; every address of the host is checked before any is tried."""
+    async def _hop(self, url: URL, body: _Body) -> bytes | URL:
+        """The body, or where a redirect leads."""
         try:
-            addresses = self.resolve(host, port)
-        except (OSError, UnicodeError) as failed:
-            raise _NameUnknown(str(failed)) from failed
-        if not all(may_connect(each, self.policy.allowed_networks) for each in addresses):
-            raise _Forbidden
-        failure: OSError = OSError("the name has no address")
-        for address in addresses:
+            async with body.patience.spent():
+                return await self._ask(url, body)
+        except TimeoutError as late:
+            detail = f"not done within {self._policy.total_seconds:g} s"
+            raise Refused(Reason.TIMEOUT, detail) from late
+
+    async def _ask(self, url: URL, body: _Body) -> bytes | URL:
+        try:
+            reply = await self._session().get(url, allow_redirects=False)
+        except (ClientError, OSError, Disconnected) as failed:
+            raise failure(failed) from failed
+        async with reply:
+            location = reply.headers.get("Location")
+            if reply.status in _REDIRECTS and location:
+                return redirected(url, location)
+            check_status(reply, self._now())
             try:
-                return socket.create_connection((address, port), self.policy.connect_seconds)
-            except OSError as failed:
-                failure = failed
-        raise failure
+                return await body.read(reply, Pace(self._policy, self._clock))
+            except (ClientError, OSError) as failed:
+                raise body_failure(failed) from failed
 
-    def _check_uri(self, uri: str) -> None:
-        if len(uri) > 2048 or any(ord(each) <= 32 or each in "\\\x7f" for each in uri):
-            raise Refused(Reason.URI_INVALID, "too long, or white space or control characters")
-        try:
-            parsed = parse_url(uri)
-        except LocationParseError as broken:
-            raise Refused(Reason.URI_INVALID, "not an absolute URL") from broken
-        if not parsed.host:
-            raise Refused(Reason.URI_INVALID, "no host")
-        if parsed.scheme not in {"http", "https"} or parsed.auth is not None:
-            raise Refused(Reason.URI_FORBIDDEN, "only http and https, without user information")
-        port = parsed.port or (443 if parsed.scheme == "https" else 80)
-        if port not in self.policy.allowed_ports:
-            raise Refused(Reason.URI_FORBIDDEN, f"port {port} is not allowed")
-
-    def _request(self, uri: str) -> urllib3.BaseHTTPResponse:
-        """One GET; a second one when a kept connection turns out to have been closed."""
-        try:
-            return self._send(uri)
-        except ProtocolError as failed:
-            if not isinstance(failed.args[-1], RemoteDisconnected | ConnectionResetError):
-                raise
-            with self._counting:
-                self.resent += 1
-            return self._send(uri)
-
-    def _send(self, uri: str) -> urllib3.BaseHTTPResponse:
-        return self._pool.request(
-            "GET",
-            uri,
-            headers=_HEADERS,
-            redirect=False,
-            preload_content=False,
-            decode_content=False,
-            timeout=Timeout(connect=self.policy.connect_seconds, read=self.policy.read_seconds),
-        )
-
-    def _redirect_target(self, uri: str, response: urllib3.BaseHTTPResponse) -> str | None:
-        location = response.headers.get("Location")
-        if response.status not in _REDIRECTS or not location:
-            return None
-        try:
-            target = urljoin(uri, location)
-        except ValueError as broken:
-            raise Refused(Reason.URI_INVALID, "redirect to what is no URL") from broken
-        if uri.lower().startswith("https:") and not target.lower().startswith("https:"):
-            raise Refused(Reason.URI_FORBIDDEN, "redirect from https to another scheme")
-        return target
+    def _session(self) -> ClientSession:
+        """Made at the first request, for it belongs to the event loop that is running then."""
+        if self._opened is None:
+            policy = self._policy
+            self._opened = ClientSession(
+                connector=TCPConnector(
+                    resolver=self._guard,
+                    socket_factory=self._guard.open_socket,
+                    use_dns_cache=False,
+                    limit=policy.connections,
+                ),
+                timeout=ClientTimeout(
+                    connect=2 * policy.connect_seconds,
+                    sock_connect=policy.connect_seconds,
+                    sock_read=policy.read_seconds,
+                ),
+                headers=_HEADERS,
+                cookie_jar=DummyCookieJar(),
+                proxy=policy.egress_proxy,
+                trust_env=False,
+                auto_decompress=False,
+                read_bufsize=_BUFFER,
+                max_line_size=_LINE,
+                max_field_size=_LINE,
+                max_headers=_MOST_HEADERS,
+                middlewares=(_send_once,),
+            )
+        return self._opened
 
 
-@contextmanager
-def _headers_within(connection: socket.socket, seconds: float) -> Iterator[None]:
-    """Cut the connection when the headers take longer, however steadily they drip."""
-    late = Event()
+class _Body:
+    """Receives the body of one image, within its limits."""
 
-    def cut() -> None:
-        late.set()
-        with suppress(OSError):  # it may have ended by itself just now
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+    def __init__(self, share: Share, limit: int, patience: Patience) -> None:
+        self.share = share
+        self.patience = patience
+        self._limit = limit
 
-    timer = Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
+    async def read(self, reply: ClientResponse, pace: Pace) -> bytes:
+        """All bytes of the reply; their number is counted while they come."""
+        if (reply.content_length or 0) > self._limit:
+            raise Refused(Reason.IMAGE_TOO_LARGE, f"announced, more than {self._limit} bytes")
+        blocks = []
+        while block := await reply.content.readany():
+            pace.count(len(block))
+            if pace.size > self._limit:
+                raise Refused(Reason.IMAGE_TOO_LARGE, f"more than {self._limit} bytes")
+            await pace.excused(self.patience.excused(self.share.grow(len(block))))
+            blocks.append(block)
+        return b"".join(blocks)
+
+
+async def _send_once(request: ClientRequest, send: ClientHandlerType) -> ClientResponse:
+    """Requests are repeated here only, where it is counted; the client would do so unseen."""
     try:
-        yield
-    except (OSError, HTTPException):
-        if not late.is_set():
-            raise
-    finally:
-        timer.cancel()
-    if late.is_set():  # cut headers may even parse, as if the server had ended them
-        raise TimeoutError("the headers took too long")
-
-
-def _guarded_pools(fetcher: HttpFetcher) -> dict[str, Any]:
-    """Connection pools whose sockets come from `fetcher.connect`, the only way out."""
-
-    class Guarded(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return fetcher.connect(self._dns_host, self.port)
-
-        def getresponse(self) -> Any:
-            with _headers_within(self.sock, fetcher.policy.total_seconds):
-                return super().getresponse()
-
-    class GuardedHttps(Guarded, HTTPSConnection):
-        pass
-
-    class HttpPool(urllib3.HTTPConnectionPool):
-        ConnectionCls = Guarded
-
-    class HttpsPool(urllib3.HTTPSConnectionPool):
-        ConnectionCls = GuardedHttps
-
-    return {"http": HttpPool, "https": HttpsPool}
-
-
-def _body(response: urllib3.BaseHTTPResponse, limit: int, deadline: float) -> bytes:
-    _check_status(response)
-    encoding = response.headers.get("Content-Encoding", "identity").lower()
-    if encoding not in {"", "identity"}:
-        raise Refused(Reason.UNSUPPORTED_ENCODING, encoding)
-    blocks, size = [], 0
-    while block := response.read1(_BLOCK):
-        size += len(block)
-        if size > limit:
-            raise Refused(Reason.IMAGE_TOO_LARGE, f"more than {limit} bytes")
-        if monotonic() > deadline:
-            raise Refused(Reason.TIMEOUT, "the body took too long")
-        blocks.append(block)
-    return b"".join(blocks)
-
-
-def _check_status(response: urllib3.BaseHTTPResponse) -> None:
-    status = response.status
-    if status == 200:
-        return
-    detail = f"status {status}"
-    match status:
-        case 401 | 403:
-            raise Refused(Reason.HTTP_401_403, detail)
-        case 404 | 410:
-            raise Refused(Reason.HTTP_404_410, detail)
-        case 429:
-            wait = response.headers.get("Retry-After", "")
-            seconds = int(wait[:9]) if wait.isascii() and wait.isdigit() else 0
-            raise Refused(Reason.HTTP_429, detail, retry_after=min(seconds, 86_400))
-        case _ if status >= 500:
-            raise Refused(Reason.HTTP_5XX, detail)
-        case _:
-            raise Refused(Reason.HTTP_4XX, detail)
-
-
-_CONNECTION_REASONS: tuple[tuple[tuple[type[Exception], ...], Reason, str], ...] = (
-    ((_Forbidden,), Reason.URI_FORBIDDEN, "the host has an address that is not public"),
-    ((_NameUnknown,), Reason.DNS_FAILED, "the host name is unknown"),
-    (
-        (ConnectTimeoutError, ReadTimeoutError, TimeoutError),
-        Reason.TIMEOUT,
-        "the server was silent for too long",
-    ),
-    ((IncompleteRead,), Reason.BODY_TRUNCATED, "the body ended early"),
-    ((LocationParseError,), Reason.URI_INVALID, "not an absolute URL"),
-)
-
-
-def _refusal(failed: Exception) -> Refused:
-    """The reason behind an exception of the client, of a socket or of our own guard."""
-    cause = failed.args[-1] if isinstance(failed, ProtocolError) and failed.args else failed
-    for kinds, reason, detail in _CONNECTION_REASONS:
-        if isinstance(failed, kinds) or isinstance(cause, kinds):
-            return Refused(reason, detail)
-    return Refused(Reason.CONNECT_FAILED, type(cause).__name__)
+        return await send(request)
+    except ClientConnectorError:
+        raise
+    except (ClientOSError, ServerDisconnectedError) as broken:
+        raise Disconnected from broken

@@ -1,124 +1,154 @@
-"""Images of a batch, fetched and decoded by a pool of threads, in order."""
+"""Images of a batch: fetched many at a time, decoded by isolated processes, returned in order."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from threading import Thread
 from time import monotonic
-from typing import Protocol
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeVar
 
-from PIL import Image
-
-from clip_scoring.geometry import Geometry
-from clip_scoring.images.decode import decode
-from clip_scoring.images.local import read_below
+from clip_scoring.images.budget import ByteBudget, Share
+from clip_scoring.images.decoders import Decoders
+from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.refusal import Refused
 from clip_scoring.measures import Measures
-from clip_scoring.ports import LoadedImages, Pixels
-from clip_scoring.records import Reason, Record, Rejection
+from clip_scoring.ports import DecodedImage, LoadedImages, Pixels
+from clip_scoring.records import Record, Rejection
 
-MAX_BYTES = 20 * 1024 * 1024
-MAX_URI_LENGTH = 4096
-
-
-class Fetcher(Protocol):
-    """Fetches bodies over the network."""
-
-    resent: int
-    """Requests that were sent again so far."""
-
-    def fetch(self, uri: str, *, limit: int) -> bytes:
-        """The body behind `uri`, at most `limit` bytes; raises Refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    image: Pixels | Rejection
-    size: int
-    fetch: float
-    decode: float
+IN_FLIGHT = 256
+BYTES_IN_FLIGHT = 512 * 1024 * 1024
+T = TypeVar("T")
+Image = DecodedImage | Rejection
 
 
 class ImageLoader:
-    """Loads images from below configured roots and over HTTP(S)."""
+    """Loads images by an event loop in a thread of its own; any thread may ask.
 
-    def __init__(
-        self, geometry: Geometry, *, roots: Sequence[Path], http: Fetcher, threads: int
-    ) -> None:
-        self._geometry = geometry
-        self._roots = tuple(roots)
-        self._http = http
-        # Pillow warns of every odd file; what matters of it becomes a rejection.
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
-        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="load-image")
+    In flight are at most so many images and so many bytes of bodies. What is in flight already is
+    shared: one fetch for an address, one decoding for equal bytes.
+    """
+
+    def __init__(self, fetcher: Fetcher, decoders: Decoders) -> None:
+        self._fetcher = fetcher
+        self._decoders = decoders
+        self._stages = StageClock(decoders.count, busy=lambda: decoders.busy)
+        decoders.on_change = self._stages.note
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._budget = ByteBudget(BYTES_IN_FLIGHT)
+        self._addresses: dict[Hashable, asyncio.Task[Image]] = {}
+        self._bodies: dict[Hashable, asyncio.Task[Pixels]] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = Thread(target=self._loop.run_forever, name="load-images", daemon=True)
+        self._thread.start()
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
         """One entry per record, in order. A bad image is a Rejection, never an exception."""
-        started, resent = monotonic(), self._http.resent
-        loaded = list(self._pool.map(self._load_one, records))
-        wall = monotonic() - started
-        fetch = sum(each.fetch for each in loaded)
-        busy = fetch + sum(each.decode for each in loaded) or 1.0
-        return LoadedImages(
-            [each.image for each in loaded],
-            Measures(
-                {"fetch": wall * fetch / busy, "decode": wall * (1 - fetch / busy)},
-                {
-                    "bytes": sum(each.size for each in loaded),
-                    "fetch_retries": self._http.resent - resent,
-                },
-            ),
-        )
+        return self._wait_for(self._load(records))
 
     def close(self) -> None:
-        """End the threads."""
-        self._pool.shutdown(cancel_futures=True)
+        """Give up what is in flight; end connections, processes and the thread."""
+        if not self._thread.is_alive():
+            return
+        self._wait_for(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
-    def _load_one(self, record: Record) -> _Loaded:
-        started = fetched = monotonic()
-        body = b""
+    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _load(self, records: Sequence[Record]) -> LoadedImages:
+        tasks = [self._task(each) for each in records]
+        images = await asyncio.gather(*tasks, return_exceptions=True)
+        for each in images:
+            if isinstance(each, BaseException):
+                raise each
+        measures = self._stages.measured() + self._fetcher.measured() + self._decoders.measured()
+        return LoadedImages(
+            [each for each in images if not isinstance(each, BaseException)], measures
+        )
+
+    def _task(self, record: Record) -> asyncio.Task[Image]:
+        if record.image is not None:
+            return asyncio.create_task(self._load_one(record))
+        return _shared(self._addresses, record.image_uri, lambda: self._load_one(record))
+
+    async def _load_one(self, record: Record) -> Image:
+        async with self._slots, self._budget.share() as share:
+            try:
+                body = await self._body(record, share)
+                digest = blake2b(body, digest_size=16).digest()
+                decoding = _shared(self._bodies, digest, lambda: self._decoders.decode(body))
+                return DecodedImage(await asyncio.shield(decoding), digest)
+            except Refused as refused:
+                return refused.rejection
+
+    async def _body(self, record: Record, share: Share) -> bytes:
+        if record.image is not None:
+            await share.grow(len(record.image))
+            return record.image
+        with self._stages.fetching():
+            return await self._fetcher.fetch(record.image_uri, share)
+
+    async def _close(self) -> None:
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+        await self._fetcher.close()
+        await self._decoders.close()
+
+
+def _shared(
+    running: dict[Hashable, asyncio.Task[T]],
+    key: Hashable,
+    start: Callable[[], Coroutine[Any, Any, T]],
+) -> asyncio.Task[T]:
+    """The task that runs for the key, or a new one, forgotten when it is done."""
+    if key not in running:
+        running[key] = asyncio.create_task(start())
+        running[key].add_done_callback(lambda _: running.pop(key))
+    return running[key]
+
+
+class StageClock:
+    """Splits the time of the stage: what decoders are busy with is decoding, the rest fetching."""
+
+    def __init__(
+        self, decoders: int, *, busy: Callable[[], int], clock: Callable[[], float] = monotonic
+    ) -> None:
+        self._decoders = decoders
+        self._busy_now = busy
+        self._clock = clock
+        self._busy = self._fetches = 0
+        self._since = clock()
+        self._fetch = self._decode = 0.0
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """One fetch."""
+        self.note(+1)
         try:
-            body = self._fetch(record.image_uri) if record.image is None else record.image
-            fetched = monotonic()
-            image: Pixels | Rejection = decode(body, self._geometry)
-        except Refused as refused:
-            image = refused.rejection
-            fetched = max(fetched, started)
-        return _Loaded(image, len(body), fetched - started, monotonic() - fetched)
+            yield
+        finally:
+            self.note(-1)
 
-    def _fetch(self, uri: str) -> bytes:
-        scheme, path = _located(uri)
-        match scheme:
-            case "http" | "https":
-                return self._http.fetch(uri, limit=MAX_BYTES)
-            case "file" | "":
-                return read_below(self._roots, path, limit=MAX_BYTES)
-            case _:
-                raise Refused(Reason.URI_FORBIDDEN, f"scheme {scheme[:20]!r} is not supported")
+    def note(self, fetches: int = 0) -> None:
+        """Count what passed since the last change, which was at most this long ago."""
+        now = self._clock()
+        passed, self._since = now - self._since, now
+        share = self._busy / self._decoders
+        self._decode += passed * share
+        self._fetch += passed * (1 - share) if self._fetches else 0.0
+        self._busy = self._busy_now()
+        self._fetches += fetches
 
-
-def _located(uri: str) -> tuple[str, str]:
-    """Scheme ('' for a plain path) and path of an image URI."""
-    if not uri.strip():
-        raise Refused(Reason.URI_INVALID, "empty")
-    if len(uri) > MAX_URI_LENGTH:
-        raise Refused(Reason.URI_INVALID, f"{len(uri)} characters, limit {MAX_URI_LENGTH}")
-    if any(ord(each) < 32 or ord(each) == 127 or 0xD800 <= ord(each) < 0xE000 for each in uri):
-        raise Refused(Reason.URI_INVALID, "control characters")
-    scheme, colon, _ = uri.partition(":")
-    if not colon or not scheme.isascii() or not scheme.replace("+", "").isalnum() or "/" in scheme:
-        return "", uri
-    if scheme.lower() != "file":
-        return scheme.lower(), uri
-    try:
-        parts = urlsplit(uri)
-    except ValueError as broken:
-        raise Refused(Reason.URI_INVALID, "not a URI") from broken
-    if parts.netloc not in {"", "localhost"}:
-        raise Refused(Reason.URI_FORBIDDEN, "a file URI with a host")
-    return "file", unquote(parts.path)
+    def measured(self) -> Measures:
+        """Seconds of both stages since this was asked last."""
+        self.note()
+        measures = Measures({"fetch": self._fetch, "decode": self._decode})
+        self._fetch = self._decode = 0.0
+        return measures

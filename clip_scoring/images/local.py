@@ -5,18 +5,51 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
+from clip_scoring.images.budget import Share
 from clip_scoring.images.refusal import Refused
+from clip_scoring.images.threads import Threads
 from clip_scoring.records import Reason
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_THREADS = 8
+
+
+class LocalImages:
+    """Files below the roots, read in threads of its own."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self._roots = tuple(roots)
+        self._threads = Threads(_THREADS, "read-file")
+
+    async def fetch(self, path: str, share: Share, *, limit: int) -> bytes:
+        """The bytes of a file; raises Refused."""
+        file, size = await self._threads.run(
+            partial(open_below, self._roots, path, limit), undo=lambda late: os.close(late[0])
+        )
+        try:
+            await share.grow(size)
+        except BaseException:
+            os.close(file)
+            raise
+        return await self._threads.run(partial(_read, file, size))
+
+    async def close(self) -> None:
+        """End the threads."""
+        self._threads.close()
 
 
 def read_below(roots: Iterable[Path], path: str, *, limit: int) -> bytes:
-    """The bytes of `path`, relative to the first root that has it, or absolute inside a root.
+    """The bytes of a file, at most `limit`; see `open_below`."""
+    return _read(*open_below(roots, path, limit))
+
+
+def open_below(roots: Iterable[Path], path: str, limit: int) -> tuple[int, int]:
+    """Descriptor and size of `path`, relative to the first root that has it, or absolute in one.
 
     Links are resolved first; then the result is opened part by part from the root without
     following any link, so that swapping a link in between gains nothing.
@@ -28,7 +61,7 @@ def read_below(roots: Iterable[Path], path: str, *, limit: int) -> bytes:
             outside = True
             continue
         try:
-            return _read(root, inside, limit)
+            return _checked(_open(root, inside), limit)
         except (FileNotFoundError, NotADirectoryError):
             missing = True
         except OSError as failed:
@@ -47,24 +80,32 @@ def _inside(root: Path, path: str) -> Path | None:
     return real.relative_to(real_root) if real.is_relative_to(real_root) else None
 
 
-def _read(root: Path, inside: Path, limit: int) -> bytes:
+def _open(root: Path, inside: Path) -> int:
     folder = os.open(os.path.realpath(root), _FOLDER)
     try:
         for part in inside.parts[:-1]:
             below = os.open(part, _FOLDER, dir_fd=folder)
             os.close(folder)
             folder = below
-        file = os.open(inside.name or ".", _FILE, dir_fd=folder)
+        return os.open(inside.name or ".", _FILE, dir_fd=folder)
     finally:
         os.close(folder)
+
+
+def _checked(file: int, limit: int) -> tuple[int, int]:
     found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(file)
-        raise Refused(Reason.URI_FORBIDDEN, "not a regular file")
+    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        return file, found.st_size
+    os.close(file)
+    if stat.S_ISREG(found.st_mode):
+        raise Refused(Reason.IMAGE_TOO_LARGE, f"{found.st_size} bytes, limit {limit}")
+    raise Refused(Reason.URI_FORBIDDEN, "not a regular file")
+
+
+def _read(file: int, size: int) -> bytes:
+    """Its bytes; no more than its size was when it was opened."""
     with os.fdopen(file, "rb") as stream:
-        if found.st_size > limit:
-            raise Refused(Reason.IMAGE_TOO_LARGE, f"{found.st_size} bytes, limit {limit}")
-        return stream.read(limit)
+        return stream.read(size)
 
 
 def _refusal(failed: OSError) -> Refused:

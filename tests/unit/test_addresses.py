@@ -85,6 +85,41 @@ def test_an_allowed_network_allows_nothing_beside_itself(address: str, network: 
     assert may_connect(address, parse_networks([network])) is False
 
 
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("64:ff9b::a9fe:a9fe", "64:ff9b::/96"),
+        ("64:ff9b::7f00:1", "::/0"),
+        ("64:ff9b:1::a00:1", "64:ff9b:1::/48"),
+        ("2002:7f00:1::1", "2002::/16"),
+        ("2001:0:808:808::80ff:fffe", "2001::/32"),
+        ("::127.0.0.1", "::/96"),
+        ("::ffff:10.1.2.3", "::ffff:0:0/96"),
+        ("::ffff:10.1.2.3", "::/0"),
+    ],
+)
+def test_a_network_that_leads_into_ipv4_allows_no_private_address_there(
+    address: str, network: str
+) -> None:
+    assert may_connect(address, parse_networks([network])) is False
+
+
+@pytest.mark.parametrize(
+    ("address", "networks"),
+    [
+        ("64:ff9b::808:808", ["64:ff9b::/96"]),
+        ("64:ff9b::a00:1", ["64:ff9b::/96", "10.0.0.0/8"]),
+        ("2002:808:808::1", ["2002::/16"]),
+        ("::1", ["::1/128"]),
+        ("::1", ["::/0"]),
+    ],
+)
+def test_a_network_that_leads_into_ipv4_allows_what_is_allowed_there(
+    address: str, networks: list[str]
+) -> None:
+    assert may_connect(address, parse_networks(networks)) is True
+
+
 def test_one_of_several_allowed_networks_is_enough() -> None:
     assert may_connect("192.168.7.7", parse_networks(["fd00::/8", "10.0.0.0/8", "192.168.7.0/24"]))
 

@@ -32,7 +32,11 @@ sources:
     image_roots: [/srv/images, scans]
     http:
       allowed_networks: [10.1.0.0/16]
+      allowed_hosts: [images.internal]
       allowed_ports: [8080]
+      egress_proxy: http://proxy:3128
+    image_buckets: [media, archive/public/]
+    image_connection: minio
 weights:
   large: /srv/weights/large
 """
@@ -64,6 +68,10 @@ def test_a_source_of_a_kind_alone_takes_the_defaults(write: Write) -> None:
         image_roots=(),
         allowed_networks=(),
         allowed_ports=(80, 443),
+        allowed_hosts=(),
+        egress_proxy=None,
+        image_buckets=(),
+        image_connection="clip_scoring_s3",
     )
 
 
@@ -74,6 +82,10 @@ def test_a_source_is_read_in_full(write: Write, tmp_path: Path) -> None:
         image_roots=(Path("/srv/images"), tmp_path / "scans"),
         allowed_networks=("10.1.0.0/16",),
         allowed_ports=(80, 443, 8080),
+        allowed_hosts=("images.internal",),
+        egress_proxy="http://proxy:3128",
+        image_buckets=("media", "archive/public/"),
+        image_connection="minio",
     )
 
 
@@ -94,7 +106,10 @@ def test_the_embedded_weights_are_always_registered(write: Write) -> None:
 
 
 def test_empty_settings_mean_the_defaults(write: Write) -> None:
-    text = "sources: {a: {kind: postgres, columns: , image_roots: , http: }}\nweights:\n"
+    text = (
+        "sources: {a: {kind: postgres, columns: , image_roots: , image_buckets: , "
+        "image_connection: , http: {egress_proxy: , allowed_hosts: }}}\nweights:\n"
+    )
     assert read_registrations(write(text)) == Registrations({"a": SourceRegistration("a")})
 
 
@@ -169,13 +184,33 @@ def test_a_source_of_another_kind_is_refused(write: Write, entry: str) -> None:
         ("columns: {id: id}", "columns are key, image, caption, event_time"),
         ("image_roots: /srv/images", "image_roots is a list of folders"),
         ("image_roots: {a: b}", "image_roots is a list of folders"),
-        ("http: 8080", "http has allowed_networks and allowed_ports"),
-        ("http: {networks: []}", "http has allowed_networks and allowed_ports"),
+        ("http: 8080", "http has allowed_hosts, allowed_networks, allowed_ports, egress_proxy"),
+        ("http: {networks: []}", "http has allowed_hosts, allowed_networks, allowed_ports"),
         ("http: {allowed_networks: 10.0.0.0/8}", "allowed_networks is a list"),
         ("http: {allowed_ports: 8080}", "allowed_ports is a list of numbers from 1 to 65535"),
         ("http: {allowed_ports: [http]}", "allowed_ports is a list of numbers from 1 to 65535"),
         ("http: {allowed_ports: [70000]}", "allowed_ports is a list of numbers from 1 to 65535"),
         ("http: {allowed_ports: [true]}", "allowed_ports is a list of numbers from 1 to 65535"),
+        ("http: {allowed_hosts: a.example}", "allowed_hosts is a list of host names in lower case"),
+        ("http: {allowed_hosts: [A.example]}", "allowed_hosts is a list of host names"),
+        ("http: {allowed_hosts: ['*.example']}", "allowed_hosts is a list of host names"),
+        ("http: {allowed_hosts: ['a.example:80']}", "allowed_hosts is a list of host names"),
+        ("http: {allowed_hosts: [10]}", "allowed_hosts is a list of host names in lower case"),
+        ("http: {egress_proxy: proxy}", "egress_proxy is http://host:port, and nothing more"),
+        ("http: {egress_proxy: 'http://proxy'}", "egress_proxy is http://host:port"),
+        ("http: {egress_proxy: 'https://proxy:3128'}", "egress_proxy is http://host:port"),
+        ("http: {egress_proxy: 'http://a:b@proxy:3128'}", "egress_proxy is http://host:port"),
+        ("http: {egress_proxy: 'http://proxy:3128/x'}", "egress_proxy is http://host:port"),
+        ("http: {egress_proxy: 'http://proxy:3128?x'}", "egress_proxy is http://host:port"),
+        ("http: {egress_proxy: 'http://proxy:port'}", "egress_proxy is http://host:port"),
+        ("http: {egress_proxy: [x]}", "egress_proxy is http://host:port, and nothing more"),
+        ("image_buckets: media", "image_buckets is a list of `bucket` or `bucket/prefix/`"),
+        ("image_buckets: [media/public]", "image_buckets is a list of `bucket`"),
+        ("image_buckets: [media//]", "image_buckets is a list of `bucket` or `bucket/prefix/`"),
+        ("image_buckets: ['s3://media']", "image_buckets is a list of `bucket`"),
+        ("image_buckets: [Media]", "image_buckets is a list of `bucket` or `bucket/prefix/`"),
+        ("image_buckets: ['media/{date}/']", "image_buckets is a list of `bucket`"),
+        ("image_connection: [a]", "image_connection is the name of a connection"),
     ],
 )
 def test_a_bad_setting_is_refused_with_its_source(write: Write, setting: str, message: str) -> None:

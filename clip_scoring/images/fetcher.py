@@ -1,0 +1,89 @@
+"""Bytes of images by their address, wherever they lie: over HTTP(S), in S3 or in a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from clip_scoring.images.budget import Share
+from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.local import LocalImages
+from clip_scoring.images.objects import S3Images
+from clip_scoring.images.refusal import Refused
+from clip_scoring.measures import Measures
+from clip_scoring.records import Reason
+
+MAX_BYTES = 20 * 1024 * 1024
+MAX_URI_LENGTH = 4096
+
+
+class Fetcher:
+    """Fetches images for one event loop; what it opens, it opens at the first fetch."""
+
+    def __init__(
+        self, *, http: HttpFetcher, roots: Sequence[Path], objects: S3Images | None
+    ) -> None:
+        self._http = http
+        self._files = LocalImages(roots)
+        self._objects = objects
+        self._bytes = 0
+        self._told: Counter[str] = Counter()
+
+    async def fetch(self, uri: str, share: Share) -> bytes:
+        """The body behind `uri`, at most MAX_BYTES; raises Refused with the reason."""
+        body = await self._fetch(uri, share)
+        self._bytes += len(body)
+        return body
+
+    def measured(self) -> Measures:
+        """What was fetched, and what it needed, since this was asked last."""
+        counts = Counter(self._http.counts())
+        counts["bytes"] += self._bytes
+        counts["fetch_retries"] += self._objects.retries if self._objects else 0
+        since = {name: total - self._told[name] for name, total in counts.items()}
+        self._told = counts
+        return Measures(counts=since)
+
+    async def close(self) -> None:
+        """Close connections and end threads; nothing can be fetched afterwards."""
+        await self._http.close()
+        if self._objects is not None:
+            await self._objects.close()
+        await self._files.close()
+
+    async def _fetch(self, uri: str, share: Share) -> bytes:
+        scheme, path = located(uri)
+        match scheme:
+            case "http" | "https":
+                return await self._http.fetch(uri, share, limit=MAX_BYTES)
+            case "s3" if self._objects is not None:
+                return await self._objects.fetch(uri, share, limit=MAX_BYTES)
+            case "s3":
+                raise Refused(Reason.URI_FORBIDDEN, "the source has no image_buckets")
+            case "file" | "":
+                return await self._files.fetch(path, share, limit=MAX_BYTES)
+        raise Refused(Reason.URI_FORBIDDEN, f"scheme {scheme[:20]!r} is not supported")
+
+
+def located(uri: str) -> tuple[str, str]:
+    """Scheme ('' for a plain path) and path of an image URI; raises Refused."""
+    if not uri.strip():
+        raise Refused(Reason.URI_INVALID, "empty")
+    if len(uri) > MAX_URI_LENGTH:
+        raise Refused(Reason.URI_INVALID, f"{len(uri)} characters, limit {MAX_URI_LENGTH}")
+    if any(ord(each) < 32 or ord(each) == 127 or 0xD800 <= ord(each) < 0xE000 for each in uri):
+        raise Refused(Reason.URI_INVALID, "control characters")
+    scheme, colon, _ = uri.partition(":")
+    if not colon or not scheme.isascii() or not scheme.replace("+", "").isalnum():
+        return "", uri
+    if scheme.lower() != "file":
+        return scheme.lower(), uri
+    try:
+        parts = urlsplit(uri)
+    except ValueError as broken:
+        raise Refused(Reason.URI_INVALID, "not a URI") from broken
+    if parts.netloc not in {"", "localhost"}:
+        raise Refused(Reason.URI_FORBIDDEN, "a file URI with a host")
+    return "file", unquote(parts.path)

@@ -1,0 +1,99 @@
+"""How many requests a host gets at once, and when it is given up on for a while."""
+
+from __future__ import annotations
+
+from asyncio import Semaphore
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from clip_scoring.images.policy import HttpPolicy
+from clip_scoring.images.refusal import Refused
+from clip_scoring.records import Reason, Rejection
+
+_MOST_HOSTS = 10_000
+UNREACHED = frozenset({Reason.DNS_FAILED, Reason.CONNECT_FAILED, Reason.TIMEOUT})
+"""Reasons that say something about the host, not about one image."""
+
+
+@dataclass
+class _Host:
+    slots: Semaphore
+    users: int = 0
+    failures: int = 0
+    last: Rejection | None = None
+    rests_until: float | None = None
+    on_trial: bool = False
+
+
+class Hosts:
+    """Turns at hosts: so many at once, none while a host is given up on, then one to try it."""
+
+    def __init__(self, policy: HttpPolicy, clock: Callable[[], float]) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._slots = Semaphore(policy.connections)
+        self._hosts: dict[str, _Host] = {}
+        self.given_up = 0
+        """How often a host was given up on so far."""
+
+    @asynccontextmanager
+    async def turn(self, name: str) -> AsyncIterator[None]:
+        """Wait for a slot of the host and one of all; raises Refused where it is given up on."""
+        host = self._host(name)
+        host.users += 1
+        try:
+            # The host's slot first: who waits for a slow host must not hold up the others.
+            async with host.slots, self._slots:
+                trial = self._admit(host)
+                try:
+                    yield
+                finally:
+                    host.on_trial = host.on_trial and not trial
+        finally:
+            host.users -= 1
+            self._forget_if_idle(name)
+
+    def judge(self, name: str, outcome: Rejection | None) -> None:
+        """Note how an image of the host ended; None is its body."""
+        host = self._host(name)
+        if outcome is None or outcome.reason not in UNREACHED:
+            host.failures, host.rests_until = 0, None
+        else:
+            self._note_failure(host, outcome)
+        self._forget_if_idle(name)
+
+    def _host(self, name: str) -> _Host:
+        if name not in self._hosts:
+            if len(self._hosts) >= _MOST_HOSTS:
+                self._forget_oldest()
+            self._hosts[name] = _Host(Semaphore(self._policy.per_host))
+        return self._hosts[name]
+
+    def _note_failure(self, host: _Host, outcome: Rejection) -> None:
+        host.failures += 1
+        host.last = outcome
+        if host.failures >= self._policy.host_failures:
+            self.given_up += host.rests_until is None
+            host.rests_until = self._clock() + self._policy.host_rest_seconds
+
+    def _admit(self, host: _Host) -> bool:
+        """True for the one request that tries a host again."""
+        if host.rests_until is None or host.last is None:
+            return False
+        if host.on_trial or self._clock() < host.rests_until:
+            detail = f"not tried: {host.failures} images of this host in a row failed like this"
+            raise Refused(host.last.reason, detail)
+        host.on_trial = True
+        return True
+
+    def _forget_oldest(self) -> None:
+        for name, host in self._hosts.items():
+            if host.users == 0:
+                del self._hosts[name]
+                return
+
+    def _forget_if_idle(self, name: str) -> None:
+        host = self._hosts.get(name)
+        if host is not None and host.users == 0 and host.failures == 0:
+            del self._hosts[name]

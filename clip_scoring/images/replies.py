@@ -1,0 +1,124 @@
+"""What a reply over HTTP, or the lack of one, means for the record."""
+
+from __future__ import annotations
+
+import ssl
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+from aiohttp import (
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientError,
+    ClientHttpProxyError,
+    ClientPayloadError,
+    ClientResponse,
+    ClientSSLError,
+    ConnectionTimeoutError,
+    InvalidURL,
+    SocketTimeoutError,
+)
+
+from clip_scoring.images.guard import AddressForbidden, NameUnknown
+from clip_scoring.images.refusal import Refused
+from clip_scoring.images.urls import NOT_PUBLIC
+from clip_scoring.records import Reason
+
+_LONGEST_RETRY_AFTER = 86_400
+_SOON = 5
+_REASONS = {
+    401: Reason.HTTP_401_403,
+    403: Reason.HTTP_401_403,
+    404: Reason.HTTP_404_410,
+    410: Reason.HTTP_404_410,
+    429: Reason.HTTP_429,
+}
+
+
+class Disconnected(Exception):
+    """The connection broke before the reply; hides the cause, which the client would resend for."""
+
+
+class Passing(Exception):
+    """A failure that may pass within seconds."""
+
+    def __init__(self, refused: Refused, wait: int = 0) -> None:
+        super().__init__(str(refused))
+        self.refused = refused
+        self.wait = wait
+        """Seconds that the server asked us to wait, at least."""
+
+
+def check_status(reply: ClientResponse, now: float) -> None:
+    """Raise Refused or Passing unless the reply is an image, whole and not encoded."""
+    if reply.status != HTTPStatus.OK:
+        raise _status_refusal(reply, now)
+    encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise Refused(Reason.UNSUPPORTED_ENCODING, encoding)
+
+
+def _status_refusal(reply: ClientResponse, now: float) -> Refused | Passing:
+    status, header = reply.status, reply.headers.get("Retry-After")
+    broken = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    reason = Reason.HTTP_5XX if broken else _REASONS.get(status, Reason.HTTP_4XX)
+    if not broken and reason is not Reason.HTTP_429:
+        return Refused(reason, f"status {status}")
+    wait = None if header is None else retry_after(header, now)
+    asked = (wait or 0) if reason is Reason.HTTP_429 else wait
+    refused = Refused(reason, f"status {status}", retry_after=asked)
+    soon = broken if header is None else asked is not None and asked <= _SOON
+    return Passing(refused, asked or 0) if soon else refused
+
+
+def retry_after(header: str, now: float) -> int:
+    """Seconds to wait, given as such or as a date; 0 for what is neither, a day at most."""
+    if header.isascii() and header.isdigit():
+        return min(int(header[:9]), _LONGEST_RETRY_AFTER)
+    try:
+        seconds = parsedate_to_datetime(header).timestamp() - now
+    except (ValueError, OverflowError):
+        return 0
+    return int(min(max(seconds, 0), _LONGEST_RETRY_AFTER))
+
+
+def failure(failed: Exception) -> Refused | Passing:
+    """What an exception of the client means, raised before the reply had come."""
+    wraps = isinstance(failed, ClientConnectorError | Disconnected)
+    cause = (wraps and failed.__cause__) or failed
+    if isinstance(cause, NameUnknown):
+        return Refused(Reason.DNS_FAILED, str(cause))
+    if isinstance(cause, ClientHttpProxyError):
+        return _proxy_refusal(cause.status)
+    for kinds, refused in _REFUSALS:
+        if isinstance(cause, kinds):
+            return Refused(*refused)
+    if isinstance(cause, ConnectionTimeoutError | TimeoutError):
+        return Passing(Refused(Reason.TIMEOUT, "no connection in time"))
+    detail = type(cause).__name__
+    if isinstance(cause, OSError | ClientConnectionError):
+        return Passing(Refused(Reason.CONNECT_FAILED, detail))
+    return Refused(Reason.CONNECT_FAILED, f"no HTTP: {detail}")
+
+
+_REFUSALS: tuple[tuple[tuple[type[Exception], ...], tuple[Reason, str]], ...] = (
+    ((AddressForbidden,), (Reason.URI_FORBIDDEN, NOT_PUBLIC)),
+    ((ssl.SSLError, ClientSSLError), (Reason.CONNECT_FAILED, "TLS failed")),
+    ((SocketTimeoutError,), (Reason.TIMEOUT, "the server was silent for too long")),
+    ((InvalidURL,), (Reason.URI_INVALID, "not a URL for the client")),
+)
+
+
+def body_failure(failed: ClientError | OSError) -> Refused | Passing:
+    """What an exception of the client means, raised while the body came."""
+    if isinstance(failed, TimeoutError):
+        return Refused(Reason.TIMEOUT, "the body stopped coming")
+    if isinstance(failed, ClientPayloadError | ClientConnectionError | OSError):
+        return Passing(Refused(Reason.BODY_TRUNCATED, "the body ended early"))
+    return Refused(Reason.CONNECT_FAILED, f"no HTTP: {type(failed).__name__}")
+
+
+def _proxy_refusal(status: int) -> Refused | Passing:
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Passing(Refused(Reason.CONNECT_FAILED, f"the egress proxy answered {status}"))
+    return Refused(Reason.URI_FORBIDDEN, f"the egress proxy answered {status}")
