@@ -51,6 +51,10 @@ bench-faults: $(STAMP) ## Kill, stop and restart at random for minutes, then rec
 		--baseline naive --baseline state-guard --baseline async-commit \
 		--out benchmarks/results/faults.json
 
+.PHONY: bench-fuzz
+bench-fuzz: $(STAMP) ## Decode 20,000 malformed images in each tier, for minutes
+	@$(PYTHON) -m tests.fuzz --seed 1 --count 20000 --out benchmarks/results/fuzz.json
+
 .PHONY: check
 check: $(STAMP) ## Look at format, lint, types and import rules
 	@$(PYTHON) -m ruff format --check .

@@ -14,12 +14,16 @@ class Dtype(StrEnum):
     FLOAT32 = "float32"
     FLOAT16 = "float16"
     BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+    """Weights and activations of the towers in eight bits, on CPUs."""
 
 
 class Tier(StrEnum):
     """How pixels are made from bytes; `exact` gives the reference processor's pixels."""
 
     EXACT = "exact"
+    FAST = "fast"
+    """JPEG decoded at a reduced scale, resized by torch: within few levels of `exact`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import GifImagePlugin, Image, ImageFile
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from clip_scoring.geometry import Fit, Geometry
@@ -410,6 +410,45 @@ def test_an_image_in_another_format_is_forbidden_by_name(body: bytes, name: str)
 def test_a_good_image_in_another_format_is_forbidden(kind: str) -> None:
     body = encoded(picture(64, 64), kind)
     assert refusal(body).reason is Reason.IMAGE_FORMAT_FORBIDDEN
+
+
+# Bombs that are small as files.
+
+
+def test_of_a_gif_with_10_000_frames_only_the_first_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = b"\x2c" + struct.pack("<4H", 0, 0, 1, 1) + b"\x00\x02\x02\x4c\x01\x00"
+    head = b"GIF89a" + struct.pack("<2H", 1, 1) + b"\x80\x00\x00" + b"\xff\x00\x00\x00\x00\xff"
+    body = head + frame * 10_000 + b";"
+    assert Image.open(io.BytesIO(body)).n_frames == 10_000
+    read: list[int] = []
+    seek = GifImagePlugin.GifImageFile._seek
+    monkeypatch.setattr(
+        GifImagePlugin.GifImageFile,
+        "_seek",
+        lambda self, frame, *more: (read.append(frame), seek(self, frame, *more))[1],
+    )
+    assert decode(body, same(1, 1)).tolist() == [[[0, 0, 255]]]
+    assert read == [0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [(b"zTXt", b"Comment\x00\x00"), (b"iCCP", b"profile\x00\x00")]
+)
+def test_a_png_whose_text_or_profile_explodes_is_refused_or_decoded_without_it(
+    kind: bytes, head: bytes
+) -> None:
+    bomb = head + zlib.compress(bytes(300_000_000), 9)
+    chunk = struct.pack(">I", len(bomb)) + kind + bomb + struct.pack(">I", zlib.crc32(kind + bomb))
+    body = encoded(picture(5, 4))
+    body = body[:33] + chunk + body[33:]
+    found = outcome(body)
+    assert isinstance(found, np.ndarray) or found.reason is Reason.IMAGE_UNDECODABLE
+
+
+def test_nothing_lets_pillow_make_up_what_is_missing_of_an_image() -> None:
+    assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
 # Anything at all is either pixels or a Refused.

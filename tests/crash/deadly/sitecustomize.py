@@ -4,26 +4,31 @@ import os
 import signal
 import sys
 from importlib.abc import MetaPathFinder
+from importlib.machinery import PathFinder
 
 
 class _Finder(MetaPathFinder):
-    """Wraps `decode` as the loader sees it, once the loader gets imported."""
+    """Wraps `decode` as soon as its module is loaded."""
 
     def find_spec(self, name, path=None, target=None):  # type: ignore[no-untyped-def]
-        if name != "clip_scoring.images.loader":
-            return
-        sys.meta_path.remove(self)
-        from clip_scoring.images import decode as module
+        if name != "clip_scoring.images.decode":
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        execute = spec.loader.exec_module
 
-        decode = module.decode
+        def load(module):  # type: ignore[no-untyped-def]
+            execute(module)
+            decode = module.decode
 
-        def deadly(body: bytes, geometry: object) -> object:
-            if body.startswith(b"DEADLY"):
-                os.kill(os.getpid(), signal.SIGSEGV)
-            return decode(body, geometry)
+            def deadly(body, *args):  # type: ignore[no-untyped-def]
+                if bytes(body[:6]) == b"DEADLY":
+                    os.kill(os.getpid(), signal.SIGSEGV)
+                return decode(body, *args)
 
-        module.decode = deadly
-        return
+            module.decode = deadly
+
+        spec.loader.exec_module = load
+        return spec
 
 
 sys.meta_path.insert(0, _Finder())
