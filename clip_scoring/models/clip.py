@@ -1,141 +1,169 @@
-"""The scorer: any `CLIPModel`, FP32 on the CPU, FP16 or FP32 on CUDA."""
+"""The scorer: any `CLIPModel` or `SiglipModel`, on a CPU or a GPU."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from transformers import CLIPModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
 
-from clip_scoring.errors import SettingsInvalid, WeightsInvalid
+from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
+from clip_scoring.measures import Measures
+from clip_scoring.models.captions import CaptionTokenizer, Tokens
+from clip_scoring.models.devices import require_dtype
+from clip_scoring.models.embeddings import Embedder, Embedding, out_of_memory
+from clip_scoring.models.pixels import Normaliser
+from clip_scoring.models.towers import TorchTowers, Towers, load_model
 from clip_scoring.models.weights import Weights
-from clip_scoring.ports import Pixels
+from clip_scoring.ports import DecodedImage, Pixels
 from clip_scoring.records import Outcome, Reason, Rejection, Score
+from clip_scoring.settings import USUAL_CACHE
 
-_ARGMAX_POOLING_EOS = 2
-"""transformers' marker in old configurations: pooled at the largest id, not at the first EOT."""
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """How the towers are run; nothing of it is part of the fingerprint.
+
+    `threads` of torch on a CPU, None leaves them to torch; `compiled` by torch.compile; `rows` at
+    most so many in one call.
+    """
+
+    device: str = "cpu"
+    threads: int | None = None
+    compiled: bool = False
+    rows: int | None = None
+    cache: Path = USUAL_CACHE
+
+
+def open_clip(weights: Weights, fingerprint: Fingerprint, engine: Engine) -> ClipScorer:
+    """The scorer for the fingerprint; raises SettingsInvalid for what the device cannot do."""
+    require_dtype(fingerprint.dtype, engine.device)
+    if engine.threads is not None:
+        torch.set_num_threads(engine.threads)
+    if fingerprint.dtype is not Dtype.INT8:
+        dtype: torch.dtype = getattr(torch, fingerprint.dtype)
+        model = load_model(weights, dtype=dtype, device=engine.device)
+        towers: Towers = TorchTowers(model, compiled=engine.compiled)
+        return ClipScorer(weights, fingerprint, towers, engine)
+    from clip_scoring.models.int8 import open_int8  # noqa: PLC0415  # an optional extra
+
+    model = load_model(weights, dtype=torch.float32, device=engine.device)
+    threads = engine.threads or torch.get_num_threads()
+    towers = open_int8(model, cache=engine.cache, name=weights.weights_sha256, threads=threads)
+    return ClipScorer(weights, fingerprint, towers, engine, float32=model)
 
 
 class ClipScorer:
     """Cosine of the projected image and text embeddings; one instance per process and device."""
 
-    def __init__(self, weights: Weights, fingerprint: Fingerprint, *, device: str) -> None:
-        if device == "cpu" and fingerprint.dtype is not Dtype.FLOAT32:
-            raise SettingsInvalid(f"dtype {fingerprint.dtype} needs a GPU, this is the CPU")
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+    def __init__(
+        self,
+        weights: Weights,
+        fingerprint: Fingerprint,
+        towers: Towers,
+        engine: Engine,
+        *,
+        float32: Any = None,
+    ) -> None:
+        gpu = engine.device == "cuda"
         self.fingerprint = fingerprint
-        self.device = torch.cuda.get_device_name(device) if device == "cuda" else device
-        self._device = torch.device(device)
-        self._dtype: torch.dtype = getattr(torch, fingerprint.dtype)
-        self._model = _load_model(weights, self._dtype).to(self._device).eval()
-        self._text = _CaptionEncoder(weights, self._model.config.text_config)
-        self._shape = weights.geometry.shape
-        self._rescale = weights.rescale
-        self._mean = self._channel(weights.mean)
-        self._std = self._channel(weights.std)
+        self.device = torch.cuda.get_device_name() if gpu else engine.device
+        self._weights = weights
+        self._engine = engine
+        self._towers = towers
+        self._tokenizer = CaptionTokenizer(weights)
+        self._normalise = Normaliser(weights, torch.device(engine.device))
+        self._float32 = float32
+        self._redone = 0
+        most = engine.rows or max(towers.image_rows, towers.caption_rows)
+        self._images: Embedder[bytes, Pixels] = Embedder(
+            "images", self._encode_images, shape=lambda _: 0, rows=min(towers.image_rows, most)
+        )
+        self._captions: Embedder[Tokens, Tokens] = Embedder(
+            "captions",
+            self._encode_captions,
+            shape=self._tokenizer.length if towers.lengths_apart else lambda _: 0,
+            rows=min(towers.caption_rows, most),
+        )
 
-    def peaks(self) -> Mapping[str, int]:
-        """The most memory in use on the GPU so far."""
-        if self._device.type != "cuda":
-            return {}
-        return {"device_memory_bytes": torch.cuda.max_memory_allocated(self._device)}
+    def measured(self) -> Measures:
+        """What scoring did since this was asked last."""
+        redone, self._redone = self._redone, 0
+        measures = self._images.measured() + self._captions.measured()
+        return measures + Measures(counts={"float32_redone": redone}, peaks=self._device_memory())
 
     @torch.inference_mode()
     def score(
-        self, images: Sequence[Pixels | None], captions: Sequence[str | None]
+        self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]
     ) -> list[Outcome]:
         """Similarity of `images[i]` and `captions[i]`; None holds the place of a rejected pair."""
-        ids, mask, truncated = self._text(captions)
-        seen = self._model.get_image_features(pixel_values=self._pixel_values(images))
-        read = self._model.get_text_features(
-            input_ids=ids.to(self._device), attention_mask=mask.to(self._device)
-        )
-        similarities = _cosine(seen.pooler_output, read.pooler_output).cpu().tolist()
-        return [
-            Score(each, cut) if np.isfinite(each) else Rejection(Reason.NON_FINITE)
-            for each, cut in zip(similarities, truncated, strict=True)
-        ]
+        tokens = iter(self._tokenizer.tokenize([each for each in captions if each is not None]))
+        placed = [None if each is None else next(tokens) for each in captions]
+        try:
+            seen = self._images.embeddings([(i.digest, i.pixels) for i in images if i is not None])
+            read = self._captions.embeddings([(each, each) for each in placed if each is not None])
+            return [
+                Rejection(Reason.NON_FINITE)  # nobody asks for it
+                if image is None or text is None
+                else self._outcome(image, text, seen[image.digest], read[text])
+                for image, text in zip(images, placed, strict=True)
+            ]
+        except torch.AcceleratorError as dead:
+            raise DeviceLost(f"{self.device}: {str(dead).splitlines()[0]}") from dead
 
-    def _channel(self, values: tuple[float, float, float]) -> torch.Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
+    @cached_property
+    def float32_model(self) -> Any:
+        """The same weights in float32, on the same device: what doubts are settled by."""
+        if self._float32 is not None:
+            return self._float32
+        if isinstance(self._towers, TorchTowers) and self.fingerprint.dtype is Dtype.FLOAT32:
+            return self._towers.model
+        return load_model(self._weights, dtype=torch.float32, device=self._engine.device)
 
-    def _pixel_values(self, images: Sequence[Pixels | None]) -> torch.Tensor:
-        """uint8 (B, H, W, 3) crosses to the device, float (B, 3, H, W) is made there."""
-        blank = np.zeros(self._shape, dtype=np.uint8)
-        batch = np.stack([blank if image is None else image for image in images])
-        pixels = torch.from_numpy(batch).to(self._device).permute(0, 3, 1, 2).float()
-        return ((pixels * self._rescale - self._mean) / self._std).to(self._dtype)
+    def _outcome(
+        self, image: DecodedImage, text: Tokens, seen: Embedding | None, read: Embedding | None
+    ) -> Outcome:
+        if seen is None or read is None:
+            return Rejection(Reason.OUT_OF_MEMORY, "not even alone")
+        similarity = _cosine(seen, read)
+        if not np.isfinite(similarity):
+            similarity = self._redo(image, text)
+        if not np.isfinite(similarity):
+            return Rejection(Reason.NON_FINITE, "in float32 as well")
+        return Score(similarity, text.cut)
 
+    def _redo(self, image: DecodedImage, text: Tokens) -> float:
+        """The pair alone in float32; NaN when that does not fit into memory."""
+        self._redone += 1
+        towers = TorchTowers(self.float32_model)
+        try:
+            seen = towers.encode_images(self._normalise([image.pixels], 1))
+            read = towers.encode_captions(*self._tokenizer.padded([text], 1))
+        except RuntimeError as failed:
+            if not out_of_memory(failed):
+                raise
+            return float("nan")
+        return _cosine(seen[0].cpu().numpy(), read[0].cpu().numpy())
 
-class _CaptionEncoder:
-    """Captions to token ids, trimmed to the longest of the batch where that changes nothing."""
+    def _encode_images(self, images: Sequence[Pixels], rows: int) -> torch.Tensor:
+        return self._towers.encode_images(self._normalise(images, rows))
 
-    def __init__(self, weights: Weights, config: Any) -> None:
-        self._tokenizer = CLIPTokenizer.from_pretrained(weights.folder, local_files_only=True)
-        self._context: int = config.max_position_embeddings
-        self._end: int = self._tokenizer.eos_token_id
-        pad = self._tokenizer.pad_token_id
-        self._pad: int = self._end if pad is None else pad
-        by_argmax = config.eos_token_id == _ARGMAX_POOLING_EOS
-        self._trims = self._pad <= self._end or not by_argmax
+    def _encode_captions(self, captions: Sequence[Tokens], rows: int) -> torch.Tensor:
+        return self._towers.encode_captions(*self._tokenizer.padded(captions, rows))
 
-    def __call__(
-        self, captions: Sequence[str | None]
-    ) -> tuple[torch.Tensor, torch.Tensor, list[bool]]:
-        """Ids and mask, int64 (B, T), T at most the context length, and which were cut.
-
-        A caption over the context length keeps its end-of-text token. Trimming is exact because
-        attention is causal and the text is pooled at that token.
-        """
-        tokens = self._tokenizer([each or "" for each in captions], verbose=False)["input_ids"]
-        truncated = [len(each) > self._context for each in tokens]
-        longest = max(map(len, tokens)) if self._trims else self._context
-        ids = torch.full((len(tokens), min(longest, self._context)), self._pad)
-        mask = torch.zeros_like(ids)
-        for at, each in enumerate(tokens):
-            kept = [*each[: self._context - 1], self._end] if truncated[at] else each
-            ids[at, : len(kept)] = torch.tensor(kept)
-            mask[at, : len(kept)] = 1
-        return ids, mask, truncated
-
-
-def choose_device(wanted: str = "auto") -> str:
-    """`cuda` or `cpu`; `auto` takes a GPU where torch sees one."""
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise SettingsInvalid("device cuda was asked for, but torch sees no GPU")
-    return wanted
+    def _device_memory(self) -> dict[str, int]:
+        if self._engine.device != "cuda":
+            return {}
+        return {"device_memory_bytes": torch.cuda.max_memory_allocated()}
 
 
-def _load_model(weights: Weights, dtype: torch.dtype) -> Any:
-    transformers_logging.disable_progress_bar()
-    try:
-        model, report = CLIPModel.from_pretrained(
-            weights.folder,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=dtype,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as broken:
-        first_line = str(broken).strip().splitlines()[0]
-        raise WeightsInvalid(f"weights {weights.folder}: {first_line}") from broken
-    if missing := sorted(report["missing_keys"]):
-        raise WeightsInvalid(
-            f"weights {weights.folder}: {len(missing)} tensors are missing, among them {missing[0]}"
-        )
-    return model
-
-
-def _cosine(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Row-wise cosine in float32; NaN where a row has no direction."""
-    left, right = left.float(), right.float()
-    cosine: torch.Tensor = (left * right).sum(dim=-1) / (left.norm(dim=-1) * right.norm(dim=-1))
-    return cosine
+def _cosine(left: Embedding, right: Embedding) -> float:
+    """Cosine in float32; NaN where one of them has no direction."""
+    with np.errstate(all="ignore"):
+        left, right = left / np.linalg.norm(left), right / np.linalg.norm(right)
+        return float(np.dot(left, right))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
 
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.ports import Pixels
+from clip_scoring.measures import Measures
+from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Score
 
 FAKE_FINGERPRINT = Fingerprint(
@@ -28,12 +29,12 @@ class FakeScorer:
     fingerprint = FAKE_FINGERPRINT
     device = "none"
 
-    def peaks(self) -> Mapping[str, int]:
-        """Nothing is used."""
-        return {}
+    def measured(self) -> Measures:
+        """Nothing is encoded."""
+        return Measures()
 
     def score(
-        self, images: Sequence[Pixels | None], captions: Sequence[str | None]
+        self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]
     ) -> list[Outcome]:
         """Similarity of `images[i]` and `captions[i]`; None holds the place of a rejected pair."""
         return [
@@ -42,7 +43,7 @@ class FakeScorer:
         ]
 
 
-def _similarity(image: Pixels | None, caption: str | None) -> float:
-    pixels = b"" if image is None else image.tobytes()
+def _similarity(image: DecodedImage | None, caption: str | None) -> float:
+    pixels = b"" if image is None else image.pixels.tobytes()
     digest = sha256(pixels + (caption or "").encode()).digest()
     return float(np.float32(int.from_bytes(digest[:3]) / 2**23 - 1.0))

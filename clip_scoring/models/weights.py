@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,24 +14,48 @@ from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.registrations import TINY
 
+
+class Architecture(StrEnum):
+    """What a config calls its model; dual encoders whose similarity is a cosine."""
+
+    CLIP = "clip"
+    SIGLIP = "siglip"
+
+
 _TOKENIZER_FILES = (
     "tokenizer.json",
     "vocab.json",
     "merges.txt",
+    "spiece.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
 )
+_VOCABULARIES = {
+    Architecture.CLIP: ("tokenizer.json", "vocab.json"),
+    Architecture.SIGLIP: ("tokenizer.json", "spiece.model"),
+}
+_PREPROCESSOR_DEFAULTS: dict[Architecture, dict[str, Any]] = {
+    Architecture.CLIP: {},
+    Architecture.SIGLIP: {
+        "do_center_crop": False,
+        "size": {"height": 224, "width": 224},
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+    },
+}
+"""What the architecture's image processor does where its file is silent."""
 _KERNELS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Weights that may be loaded: a `CLIPModel` in safetensors, with tokenizer and preprocessor.
+    """Weights that may be loaded: a model in safetensors, with tokenizer and preprocessor.
 
     `mean` and `std` are per RGB channel, applied after multiplying the pixels by `rescale`.
     """
 
     folder: Path
+    architecture: Architecture
     geometry: Geometry
     rescale: float
     mean: tuple[float, float, float]
@@ -38,6 +63,7 @@ class Weights:
     weights_sha256: str
     tokenizer_sha256: str
     preprocessor_sha256: str
+    revision: str
 
     def fingerprint(self, *, tier: Tier, dtype: Dtype) -> Fingerprint:
         """The fingerprint of similarities made with these weights in this way."""
@@ -45,15 +71,17 @@ class Weights:
             weights_sha256=self.weights_sha256,
             tokenizer_sha256=self.tokenizer_sha256,
             preprocessor_sha256=self.preprocessor_sha256,
-            revision=self.weights_sha256[:12],
+            revision=self.revision,
             tier=tier,
             resize_kernel=_KERNELS[self.geometry.resample],
             dtype=dtype,
         )
 
 
-def open_weights(location: str) -> Weights:
+def open_weights(location: str, *, revision: str | None = None) -> Weights:
     """Check and hash the folder at `location`, or the embedded weights for `tiny`.
+
+    `revision` is where the folder came from; without one it is named after its content.
 
     Raises WeightsInvalid with the file that is missing or wrong; runs no code from the folder.
     """
@@ -61,19 +89,17 @@ def open_weights(location: str) -> Weights:
     if not folder.is_dir():
         raise WeightsInvalid(f"weights {location}: no such folder")
     config = _read_json(folder / "config.json")
-    if config.get("model_type") != "clip":
-        raise WeightsInvalid(
-            f"weights {location}: model_type {config.get('model_type')!r}, need 'clip'"
-        )
+    architecture = _architecture(config, location)
     if "auto_map" in config:
         raise WeightsInvalid(f"weights {location}: config.json asks to run code (auto_map)")
     tensors = sorted(folder.glob("*.safetensors"))
     if not tensors:
         raise WeightsInvalid(f"weights {location}: no *.safetensors file in the folder")
     tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    if not {"tokenizer.json", "vocab.json"} & {each.name for each in tokenizer}:
-        raise WeightsInvalid(f"weights {location}: no tokenizer.json or vocab.json in the folder")
-    preprocessor = _preprocessor(folder)
+    vocabulary = _VOCABULARIES[architecture]
+    if not set(vocabulary) & {each.name for each in tokenizer}:
+        raise WeightsInvalid(f"weights {location}: no {' or '.join(vocabulary)} in the folder")
+    preprocessor = _PREPROCESSOR_DEFAULTS[architecture] | _preprocessor(folder)
     geometry = _geometry(preprocessor, folder)
     edge = (config.get("vision_config") or {}).get("image_size", 224)
     if geometry.shape[:2] != (edge, edge):
@@ -81,16 +107,29 @@ def open_weights(location: str) -> Weights:
             f"weights {location}: the preprocessor makes {geometry.shape[1]}x{geometry.shape[0]} "
             f"pixels, the image tower takes {edge}x{edge}"
         )
+    weights_sha256 = _digest([folder / "config.json", *tensors])
     return Weights(
         folder=folder,
+        architecture=architecture,
         geometry=geometry,
         rescale=_rescale(preprocessor, folder),
         mean=_channels(preprocessor, "image_mean", folder),
         std=_divisors(preprocessor, folder),
-        weights_sha256=_digest([folder / "config.json", *tensors]),
+        weights_sha256=weights_sha256,
         tokenizer_sha256=_digest(tokenizer),
         preprocessor_sha256=sha256(json.dumps(preprocessor, sort_keys=True).encode()).hexdigest(),
+        revision=revision or weights_sha256[:12],
     )
+
+
+def _architecture(config: dict[str, Any], location: str) -> Architecture:
+    try:
+        return Architecture(str(config.get("model_type")))
+    except ValueError as other:
+        known = ", ".join(Architecture)
+        raise WeightsInvalid(
+            f"weights {location}: model_type {config.get('model_type')!r}, need one of {known}"
+        ) from other
 
 
 def _read_json(path: Path) -> dict[str, Any]:

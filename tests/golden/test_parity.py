@@ -11,16 +11,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import CLIPConfig, CLIPModel, CLIPProcessor
+from sentencepiece import SentencePieceTrainer
+from transformers import (
+    CLIPConfig,
+    CLIPModel,
+    CLIPProcessor,
+    SiglipConfig,
+    SiglipModel,
+    SiglipTokenizer,
+)
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.models.clip import ClipScorer
+from clip_scoring.models.clip import ClipScorer, Engine, open_clip
 from clip_scoring.models.weights import Weights, open_weights
+from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Score
 
-TOLERANCE = 1e-5
+TOLERANCE = 1e-6
 CAPTIONS = [
     "a red circle",
     "a photo of a large blue square left of a small green star on a yellow background",
@@ -49,7 +59,7 @@ def png(image: Image.Image) -> bytes:
 
 def scorer(weights: Weights) -> ClipScorer:
     exact = weights.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32)
-    return ClipScorer(weights, exact, device="cpu")
+    return open_clip(weights, exact, Engine())
 
 
 def reference(folder: Path, pictures: list[Image.Image], captions: list[str]) -> list[float]:
@@ -65,8 +75,13 @@ def reference(folder: Path, pictures: list[Image.Image], captions: list[str]) ->
     return (output.image_embeds * output.text_embeds).sum(-1).tolist()
 
 
+def decoded(image: Image.Image, weights: Weights) -> DecodedImage:
+    body = png(image)
+    return DecodedImage(decode(body, weights.geometry), body)
+
+
 def similarities(weights: Weights, pictures: list[Image.Image], captions: list[str]) -> list[float]:
-    pixels = [decode(png(each), weights.geometry) for each in pictures]
+    pixels = [decoded(each, weights) for each in pictures]
     outcomes = scorer(weights).score(pixels, captions)
     return [each.similarity for each in outcomes if isinstance(each, Score)]
 
@@ -93,6 +108,55 @@ def cropped_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def siglip_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the other architecture, with a vocabulary made of our captions."""
+    folder = tmp_path_factory.mktemp("siglip")
+    with (folder / "spiece.model").open("wb") as model:
+        SentencePieceTrainer.train(
+            sentence_iterator=iter(CAPTIONS * 20), model_writer=model, vocab_size=48,
+            pad_id=-1, bos_id=-1, unk_id=2, eos_id=1, character_coverage=1.0, minloglevel=3,
+        )  # fmt: skip
+    layers = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
+              "num_attention_heads": 3}  # fmt: skip
+    torch.manual_seed(4)
+    SiglipModel(
+        SiglipConfig(
+            text_config={**layers, "vocab_size": 48, "max_position_embeddings": 64},
+            vision_config={**layers, "image_size": 64, "patch_size": 16},
+        )
+    ).save_pretrained(folder)
+    SiglipTokenizer(str(folder / "spiece.model")).save_pretrained(folder)
+    settings = {"image_processor_type": "SiglipImageProcessor", "resample": 2}
+    size = {"size": {"height": 64, "width": 64}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings | size))
+    return folder
+
+
+def test_siglip_weights_give_what_transformers_gives(siglip_weights: Path) -> None:
+    pictures = images(24)
+    captions = [CAPTIONS[at % len(CAPTIONS)] for at in range(24)]
+    model = SiglipModel.from_pretrained(siglip_weights).eval()
+    pixels = SiglipImageProcessorPil.from_pretrained(siglip_weights)(
+        images=pictures, return_tensors="pt"
+    )
+    text = SiglipTokenizer.from_pretrained(siglip_weights)(
+        captions, return_tensors="pt", padding="max_length", truncation=True, max_length=64
+    )
+    with torch.inference_mode():
+        output = model(**pixels, **text)
+    expected = (output.image_embeds * output.text_embeds).sum(-1).tolist()
+    weights = open_weights(str(siglip_weights))
+    ours = scorer(weights).score([decoded(each, weights) for each in pictures], captions)
+    np.testing.assert_allclose(
+        [each.similarity for each in ours if isinstance(each, Score)],
+        expected, rtol=0, atol=TOLERANCE,
+    )  # fmt: skip
+    assert [each.caption_truncated for each in ours if isinstance(each, Score)] == [
+        len(caption) > 300 for caption in captions
+    ]
+
+
 def test_the_embedded_weights_give_what_transformers_gives() -> None:
     weights = open_weights("tiny")
     pictures = images(48)
@@ -116,7 +180,7 @@ def test_other_weights_with_a_centre_crop_give_what_transformers_gives(
 
 def test_captions_over_the_context_length_are_flagged_and_keep_their_end() -> None:
     weights = open_weights("tiny")
-    pixels = decode(png(images(1)[0]), weights.geometry)
+    pixels = decoded(images(1)[0], weights)
     flags = [
         outcome.caption_truncated
         for outcome in scorer(weights).score([pixels, pixels], ["one " * 200, "one"])
@@ -127,7 +191,7 @@ def test_captions_over_the_context_length_are_flagged_and_keep_their_end() -> No
 
 def test_the_same_batch_gives_the_same_bytes_and_rejected_places_change_nothing_else() -> None:
     weights = open_weights("tiny")
-    pixels = [decode(png(each), weights.geometry) for each in images(8)]
+    pixels = [decoded(each, weights) for each in images(8)]
     captions = ["a red circle"] * 8
     gaps = [None if at == 3 else each for at, each in enumerate(pixels)]
     ours = scorer(weights)
@@ -142,7 +206,7 @@ def test_half_precision_on_the_cpu_is_refused_with_the_reason() -> None:
     weights = open_weights("tiny")
     half = weights.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT16)
     with pytest.raises(SettingsInvalid, match="float16 needs a GPU"):
-        ClipScorer(weights, half, device="cpu")
+        open_clip(weights, half, Engine())
 
 
 def test_weights_with_missing_tensors_are_refused(cropped_weights: Path, tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Which device the towers run on, and in which number formats it computes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+from clip_scoring.errors import SettingsInvalid
+from clip_scoring.fingerprint import Dtype
+
+_CPU_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Flags of processors that multiply in bfloat16; others emulate it, many times slower."""
+
+
+def choose_device(wanted: str = "auto", *, require_gpu: bool = False) -> str:
+    """`cuda` or `cpu`; `auto` takes a GPU where torch sees one.
+
+    Which of several GPUs `cuda` means is chosen by the worker's `CUDA_VISIBLE_DEVICES`. Raises
+    SettingsInvalid when a GPU is asked for, or required, and there is none.
+    """
+    if wanted not in {"auto", "cpu", "cuda"}:
+        raise SettingsInvalid(f"device {wanted!r} is not one of auto, cpu, cuda")
+    if wanted == "cpu" and require_gpu:
+        raise SettingsInvalid("a GPU is required and device is cpu: change one of the two settings")
+    if wanted == "cpu" or torch.cuda.is_available():
+        return "cpu" if wanted == "cpu" else "cuda"
+    if wanted == "cuda" or require_gpu:
+        raise SettingsInvalid(
+            f"a GPU is required, but torch {torch.__version__} (for CUDA {torch.version.cuda}) "
+            "sees none"
+        )
+    return "cpu"
+
+
+def usual_dtype(device: str) -> Dtype:
+    """What a run uses that names no number format."""
+    return Dtype.FLOAT16 if device == "cuda" else Dtype.FLOAT32
+
+
+def require_dtype(dtype: Dtype, device: str, *, flags: frozenset[str] | None = None) -> None:
+    """Raise SettingsInvalid with the reason unless the device computes in `dtype` itself.
+
+    `flags` are the CPU's; None reads them from the system.
+    """
+    if device == "cuda":
+        if dtype is Dtype.INT8:
+            raise SettingsInvalid("dtype int8 is for CPUs: take float16 on this GPU")
+        return
+    if dtype is Dtype.FLOAT16:
+        raise SettingsInvalid("dtype float16 needs a GPU, this is the CPU: take float32 or int8")
+    if dtype is Dtype.BFLOAT16 and not _CPU_BFLOAT16 & (cpu_flags() if flags is None else flags):
+        raise SettingsInvalid(
+            "dtype bfloat16 needs a GPU or a CPU with AVX512_BF16 or AMX, which this one has not: "
+            "take float32 or int8"
+        )
+
+
+def cpu_flags() -> frozenset[str]:
+    """The instruction sets of this processor in the kernel's words; empty where it tells none."""
+    try:
+        found = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        return frozenset()
+    return frozenset(found[1].split()) if found else frozenset()

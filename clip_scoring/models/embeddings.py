@@ -1,0 +1,147 @@
+"""Embeddings by content: equal images and equal captions within reach are encoded once."""
+
+from __future__ import annotations
+
+import gc
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Generic, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clip_scoring.measures import Measures
+
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
+Embedding: TypeAlias = NDArray[np.float32]
+"""Shape (D,), not normalised."""
+
+_KEPT = 4096
+_GOOD_CALLS = 50
+_CUDA_OUT_OF_MEMORY = 2
+_ALLOCATION_FAILED = ("CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
+
+
+class Embedder(Generic[K, T]):
+    """Encodes contents that it has not seen lately, always so many rows at once.
+
+    `encode(contents, rows)` returns at least one row of float32 (rows, D) for each content, blank
+    contents behind them; contents of different `shape` never share a call. Since every call for a
+    shape has the same number of rows, an embedding depends on its own content only, and one that
+    was kept equals one that is made anew, to the bit. Only after running out of memory are there
+    fewer rows, until enough calls went well.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encode: Callable[[Sequence[T], int], torch.Tensor],
+        *,
+        shape: Callable[[T], Hashable],
+        rows: int,
+        kept: int = _KEPT,
+    ) -> None:
+        self._name = name
+        self._encode = encode
+        self._shape = shape
+        self._rows = self._most_rows = rows
+        self._good_calls = 0
+        self._kept: OrderedDict[K, Embedding] = OrderedDict()
+        self._most_kept = kept
+        self._counts = {"encoded": 0, "repeated": 0}
+        self._backoffs = 0
+
+    def embeddings(self, contents: Sequence[tuple[K, T]]) -> dict[K, Embedding | None]:
+        """By key; None for what does not fit into memory even alone. Equal keys, equal contents."""
+        missing = {key: each for key, each in contents if key not in self._kept}
+        self._counts["encoded"] += len(missing)
+        self._counts["repeated"] += len(contents) - len(missing)
+        fresh = self._encoded(missing)
+        found = {key: fresh[key] if key in fresh else self._kept[key] for key, _ in contents}
+        for key, each in found.items():
+            self._keep(key, each)
+        return found
+
+    def measured(self) -> Measures:
+        """Counts since this was asked last."""
+        counts = {f"{self._name}_{what}": count for what, count in self._counts.items()}
+        measures = Measures(
+            counts={**counts, "oom_backoffs": self._backoffs},
+            peaks={f"{self._name}_rows": self._rows},
+        )
+        self._counts, self._backoffs = dict.fromkeys(self._counts, 0), 0
+        return measures
+
+    def _keep(self, key: K, embedding: Embedding | None) -> None:
+        if embedding is None or not np.isfinite(embedding).all():
+            return
+        self._kept[key] = embedding
+        self._kept.move_to_end(key)
+        if len(self._kept) > self._most_kept:
+            self._kept.popitem(last=False)
+
+    def _encoded(self, missing: Mapping[K, T]) -> dict[K, Embedding | None]:
+        alike: dict[Hashable, list[K]] = defaultdict(list)
+        for key, content in missing.items():
+            alike[self._shape(content)].append(key)
+        found: dict[K, torch.Tensor | None] = {}
+        for keys in alike.values():
+            self._encode_alike(keys, missing, found)
+        # One copy from the device for all of them: each would wait for everything before it.
+        there = [each for each in found.values() if each is not None]
+        here = iter(torch.cat(there).cpu().numpy() if there else ())
+        return {key: None if each is None else next(here) for key, each in found.items()}
+
+    def _encode_alike(
+        self, keys: Sequence[K], contents: Mapping[K, T], found: dict[K, torch.Tensor | None]
+    ) -> None:
+        at = 0
+        while at < len(keys):
+            group = keys[at : at + self._rows]
+            rows = self._attempt([contents[key] for key in group])
+            if rows is None and self._back_off():
+                continue
+            found.update(
+                {key: None if rows is None else rows[i : i + 1] for i, key in enumerate(group)}
+            )
+            at += len(group)
+
+    def _attempt(self, contents: Sequence[T]) -> torch.Tensor | None:
+        """One call; None when it ran out of memory, all that it held being free again."""
+        try:
+            rows = self._encode(contents, self._rows)
+        except (RuntimeError, MemoryError) as failed:
+            if not out_of_memory(failed):
+                raise
+        else:
+            self._grow_back()
+            return rows
+        return None
+
+    def _back_off(self) -> bool:
+        """Halve the rows; False when there is but one."""
+        self._backoffs += 1
+        self._good_calls = 0
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if self._rows == 1:
+            return False
+        self._rows //= 2
+        return True
+
+    def _grow_back(self) -> None:
+        self._good_calls += 1
+        if self._rows < self._most_rows and self._good_calls >= _GOOD_CALLS:
+            self._rows, self._good_calls = min(2 * self._rows, self._most_rows), 0
+
+
+def out_of_memory(failed: BaseException) -> bool:
+    """Whether less work at once may mend it; a dead device, also a RuntimeError, is not."""
+    if isinstance(failed, torch.OutOfMemoryError | MemoryError):
+        return True
+    if isinstance(failed, torch.AcceleratorError):
+        return getattr(failed, "error_code", None) == _CUDA_OUT_OF_MEMORY
+    return any(text in str(failed) for text in _ALLOCATION_FAILED)

@@ -1,0 +1,113 @@
+"""The two towers of a `CLIPModel` or `SiglipModel`: normalised pixels or tokens to embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from safetensors import SafetensorError
+from transformers import CLIPModel, SiglipModel
+from transformers.utils import logging as transformers_logging
+
+from clip_scoring.errors import WeightsInvalid
+from clip_scoring.models.pooled import caption_embeddings, image_embeddings, pooled_at
+from clip_scoring.models.weights import Architecture, Weights
+
+_MODELS = {Architecture.CLIP: CLIPModel, Architecture.SIGLIP: SiglipModel}
+_IMAGE_ROWS = {"cpu": 8, "cuda": 128}
+_CAPTION_ROWS = {"cpu": 4, "cuda": 128}
+"""On CPUs few rows already keep a core busy, and waste little when some of them are blank."""
+
+
+class Towers(Protocol):
+    """Two encoders into one space; a row of a result depends on its own row of the input only.
+
+    To the bit, as long as every call has the same shape.
+    """
+
+    image_rows: int
+    """How many images a call should have."""
+    caption_rows: int
+    """How many captions a call should have."""
+    lengths_apart: bool
+    """Whether captions of different lengths in one call would change each other's bits."""
+
+    def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalised pixels, float32 (B, 3, H, W), to projected embeddings, float32 (B, D)."""
+
+    def encode_captions(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Token ids and mask, int64 (B, T), to projected embeddings, float32 (B, D)."""
+
+
+class TorchTowers:
+    """Towers in torch, in the number format of the model's parameters."""
+
+    lengths_apart = True
+
+    def __init__(self, model: Any, *, compiled: bool = False) -> None:
+        self.model = model
+        self._device: torch.device = model.device
+        self._dtype: torch.dtype = model.dtype
+        self._end: int = model.config.text_config.eos_token_id
+        self.image_rows = _IMAGE_ROWS[self._device.type]
+        self.caption_rows = _CAPTION_ROWS[self._device.type]
+        is_clip = model.config.model_type == Architecture.CLIP
+        self._see: Callable[[torch.Tensor], torch.Tensor] = (
+            partial(image_embeddings, model) if is_clip else self._see_whole
+        )
+        self._read: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = (
+            partial(caption_embeddings, model) if is_clip else None
+        )
+        if compiled:
+            self._see = torch.compile(self._see)
+            self._read = self._read and torch.compile(self._read)
+
+    def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Normalised pixels, float32 (B, 3, H, W), to projected embeddings, float32 (B, D)."""
+        return self._see(pixels.to(self._dtype)).float()
+
+    def encode_captions(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Token ids and mask, int64 (B, T), to projected embeddings, float32 (B, D)."""
+        there = ids.to(self._device, non_blocking=True)
+        if self._read is None or mask is None:
+            return self._read_whole(there, mask).float()
+        ends = pooled_at(ids, self._end)
+        if not mask.gather(1, ends[:, None]).all():  # pooled at padding, which then counts
+            return self._read_whole(there, mask).float()
+        return self._read(there, ends.to(self._device, non_blocking=True)).float()
+
+    def _see_whole(self, pixels: torch.Tensor) -> torch.Tensor:
+        embeddings: torch.Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
+        return embeddings
+
+    def _read_whole(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        there = None if mask is None else mask.to(self._device, non_blocking=True)
+        read = self.model.get_text_features(input_ids=ids, attention_mask=there)
+        embeddings: torch.Tensor = read.pooler_output
+        return embeddings
+
+
+def load_model(weights: Weights, *, dtype: torch.dtype, device: str) -> Any:
+    """The model of the weights' architecture, ready to encode; raises WeightsInvalid."""
+    # TF32 would round float32 products to ten bits.
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    transformers_logging.disable_progress_bar()
+    try:
+        model, report = _MODELS[weights.architecture].from_pretrained(
+            weights.folder,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=dtype,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as broken:
+        first_line = str(broken).strip().splitlines()[0]
+        raise WeightsInvalid(f"weights {weights.folder}: {first_line}") from broken
+    if missing := sorted(report["missing_keys"]):
+        raise WeightsInvalid(
+            f"weights {weights.folder}: {len(missing)} tensors are missing, among them {missing[0]}"
+        )
+    return model.to(device).eval()
