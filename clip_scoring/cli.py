@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
 from uuid import uuid4
 
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
+from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.options import RunOptions
 from clip_scoring.runs import Plan, Rescore, Trigger, WindowKind
 from clip_scoring.settings import Settings
@@ -80,15 +83,44 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> None:
     from clip_scoring import wiring  # noqa: PLC0415  # as above
 
     options, run_key = _options(arguments), _run_key(arguments)
-    _planned(settings, options, run_key)
-    for result in wiring.work(
-        settings, run_key=run_key, weights=options.weights, wait=_wait_for_others
-    ):
-        print(f"shard done: scored {result.scored}  rejected {result.rejected}", flush=True)
+    shards = len(_planned(settings, options, run_key).shards)
+    processes = arguments.processes or wiring.best_processes(settings, shards=shards)
+    with _helpers(processes, run_key, options.weights):
+        _score_shards(settings, run_key, options.weights, processes)
     summary = wiring.finish(settings, run_key=run_key, gates=options.gates)
     print(summary)
     if summary.failures:
         raise RunFailed("; ".join(summary.failures))
+
+
+def _work(settings: Settings, arguments: argparse.Namespace) -> None:
+    _score_shards(settings, arguments.run_key, arguments.weights, arguments.processes)
+
+
+def _score_shards(settings: Settings, run_key: str, weights: str | None, processes: int) -> None:
+    from clip_scoring import wiring  # noqa: PLC0415  # as above
+
+    for result in wiring.work(
+        settings, run_key=run_key, weights=weights, wait=_wait_for_others, processes=processes
+    ):
+        print(f"shard done: scored {result.scored}  rejected {result.rejected}", flush=True)
+
+
+@contextmanager
+def _helpers(processes: int, run_key: str, weights: str | None) -> Iterator[None]:
+    """All but one of the processes, working beside us until no shard is left."""
+    command = [sys.executable, "-m", "clip_scoring", "work", "--run-key", run_key]
+    command += ["--processes", str(processes), *(("--weights", weights) if weights else ())]
+    helpers = [subprocess.Popen(command) for _ in range(processes - 1)]
+    try:
+        yield
+    except BaseException:
+        for each in helpers:
+            each.terminate()
+        raise
+    finally:
+        for each in helpers:
+            each.wait()
 
 
 def _status(settings: Settings, arguments: argparse.Namespace) -> None:
@@ -114,7 +146,7 @@ def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:
 def _options(arguments: argparse.Namespace) -> RunOptions:
     names = (
         "day", "window", "source", "weights", "rescore", "limit", "batch_size", "shard_size",
-        "max_rejection_rate", "max_drift",
+        "max_rejection_rate", "max_drift", "tier", "dtype",
     )  # fmt: skip
     return RunOptions.of_params({name: getattr(arguments, name, None) for name in names})
 
@@ -138,6 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_database_commands(commands)
     _add_plan(commands)
     _add_run(commands)
+    _add_work(commands)
     _add_status(commands)
     return parser
 
@@ -177,7 +210,30 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="fail when similarities moved further from those of the last good runs "
         "(Wasserstein distance, in units of similarity)",
     )
+    run.add_argument(
+        "--processes",
+        type=_positive,
+        help="on this machine (default: one for a GPU, else one for each CPU core)",
+    )
     run.set_defaults(command=_run)
+
+
+def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    work = commands.add_parser(
+        "work", help="score shards of a planned run until none is left, on any machine"
+    )
+    work.add_argument("--run-key", required=True, help="the run")
+    work.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
+    work.add_argument(
+        "--processes", type=_positive, default=1, help="how many share this machine's cores"
+    )
+    work.set_defaults(command=_work)
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
+    return int(text)
 
 
 def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -194,6 +250,12 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
     today = datetime.now(UTC).date()
     command.add_argument("--source", default="records", help="a registered source")
     command.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
+    command.add_argument(
+        "--tier", default=Tier.EXACT, choices=[*Tier], help="how pixels are made (default: exact)"
+    )
+    command.add_argument(
+        "--dtype", choices=[*Dtype], help="default: float16 on a GPU, float32 on a CPU"
+    )
     command.add_argument("--day", default=today, help="YYYY-MM-DD, UTC (default: today)")
     command.add_argument(
         "--window",

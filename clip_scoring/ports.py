@@ -56,19 +56,28 @@ class Source(Protocol):
         """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedImage:
+    """Pixels of one image; equal digests of two images mean equal encoded bytes and pixels."""
+
+    pixels: Pixels
+    digest: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedImages:
-    """Images of one batch, in order, and what loading them took.
+    """Images of one batch, in order, and what the stage did since it was asked last.
 
-    Seconds are each stage's share of the wall time; counts may hold bytes and retries.
+    Each second of the stage counts as `decode` by the share of busy decoders, and the rest of it
+    as `fetch` while something is being fetched.
     """
 
-    images: Sequence[Pixels | Rejection]
+    images: Sequence[DecodedImage | Rejection]
     measures: Measures
 
 
 class Loader(Protocol):
-    """Fetches and decodes images."""
+    """Fetches and decodes images, for several batches at once when it is called from threads."""
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
         """One entry per record, in order. A bad image is a Rejection, never an exception."""
@@ -81,25 +90,19 @@ class Scorer(Protocol):
     device: str
     """What it computes on, for people: `cpu`, or the name of the GPU."""
 
-    def peaks(self) -> Mapping[str, int]:
-        """Highest use so far, for instance of `device_memory_bytes`."""
+    def measured(self) -> Measures:
+        """What scoring did since this was asked last: pairs encoded and repeated, back-offs."""
 
     def score(
-        self, images: Sequence[Pixels | None], captions: Sequence[str | None]
+        self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]
     ) -> list[Outcome]:
         """Similarity of `images[i]` and `captions[i]`, one outcome for each i.
 
-        None holds the place of a rejected pair, so that the shapes, and with them the bytes of
-        the other similarities, do not depend on when a pair was rejected. The outcome at such a
-        place means nothing.
+        None holds the place of a rejected pair, whose outcome means nothing. A similarity depends
+        on its own pair only: whatever stands beside it, its bytes are the same.
+
+        Raises DeviceLost when the device has to be given up.
         """
-
-
-class Probe(Protocol):
-    """Finds records that kill the process that loads them."""
-
-    def deadly(self, records: Sequence[Record]) -> list[int]:
-        """Positions of the records whose loading ends a process, found in other processes."""
 
 
 class Sink(Protocol):

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import resource
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
 from clip_scoring.errors import Interrupted, Retryable
 from clip_scoring.measures import Measures
-from clip_scoring.ports import LoadedImages, Loader, Pixels, Probe, Scorer, Sink, Source
+from clip_scoring.ports import DecodedImage, LoadedImages, Loader, Scorer, Sink, Source
 from clip_scoring.records import (
     Key,
     Outcome,
-    Reason,
     Record,
     Rejection,
     Score,
@@ -24,10 +24,9 @@ from clip_scoring.records import (
 from clip_scoring.runs import Run
 from clip_scoring.shards import Claim, KeyRange, successor
 
-SUSPICIOUS_TRIES = 3
-"""From this try on at one offset, two processes may have died of a record there."""
-BATCHES_IN_HAND = 2
-"""The one that is scored and the one that is loaded ahead: either may hold what killed them."""
+RECORDS_AHEAD, MOST_BATCHES_AHEAD = 512, 8
+"""How much is fetched and decoded beside the batch that is scored: hosts far away take their time,
+and what lies ready takes memory, 150 kB a record with towers of 224x224 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Batch:
     """Consecutive pending records with their images; committing it moves the offset to `stop`."""
 
     records: Sequence[Record]
-    images: Sequence[Pixels | Rejection]
+    images: Sequence[DecodedImage | Rejection]
     stop: Key
     measures: Measures
 
@@ -58,7 +57,6 @@ def score_shard(
     loader: Loader,
     scorer: Scorer,
     sink: Sink,
-    probe: Probe | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> ShardResult:
     """Score what is left of a claimed shard, batch by batch, until its offset reaches its stop.
@@ -72,7 +70,7 @@ def score_shard(
     scored = rejected = 0
     committing, clock = 0.0, monotonic()
     try:
-        for batch in _loaded_ahead(run, claim, source=source, loader=loader, probe=probe):
+        for batch in _loaded_ahead(run, claim, source=source, loader=loader):
             if stopping():
                 raise Interrupted(f"shard {claim.number}: stopped at {claim.checkpoint.offset!r}")
             started = monotonic()
@@ -80,7 +78,7 @@ def score_shard(
             done = monotonic()
             # A commit cannot store its own duration: it goes along with the next one.
             seconds = {"score": done - started, "commit": committing, "wall": done - clock}
-            measures = batch.measures + Measures(seconds, peaks=_peaks(scorer))
+            measures = batch.measures + Measures(seconds, peaks=_memory()) + scorer.measured()
             rows = list(zip(batch.records, outcomes, strict=True))
             claim = sink.commit(claim, batch.stop, rows, measures)
             committing, clock = monotonic() - done, done
@@ -93,54 +91,58 @@ def score_shard(
     return ShardResult(claim.shard_id, claim.checkpoint.epoch, scored, rejected)
 
 
-def _peaks(scorer: Scorer) -> Mapping[str, int]:
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"memory_bytes": memory, **scorer.peaks()}
+def _memory() -> Mapping[str, int]:
+    return {"memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-def _loaded_ahead(
-    run: Run, claim: Claim, *, source: Source, loader: Loader, probe: Probe | None
-) -> Iterator[Batch]:
-    """Batches up to the shard's stop, the next one loading while this one is scored."""
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A batch of records before its images are there."""
 
-    def load_from(offset: Key, probe: Probe | None) -> Batch:
+    records: Sequence[Record]
+    stop: Key
+    measures: Measures
+
+
+def _loaded_ahead(run: Run, claim: Claim, *, source: Source, loader: Loader) -> Iterator[Batch]:
+    """Batches up to the shard's stop, in order; the next ones are loading while one is scored."""
+
+    def read_from(offset: Key) -> _Read:
         started = monotonic()
         todo = run.selection(KeyRange(offset, claim.stop))
         records = source.read_pending(todo, run.batch_size)
-        read = Measures({"read": monotonic() - started}) + source.measured()
         last = len(records) < run.batch_size
         stop = claim.stop if last else successor(records[-1].key)
-        loaded = _load(records, loader, probe)
-        return Batch(records, loaded.images, stop, read + loaded.measures)
+        return _Read(records, stop, Measures({"read": monotonic() - started}) + source.measured())
 
-    if claim.done:
-        return
-    suspects = BATCHES_IN_HAND if claim.tries >= SUSPICIOUS_TRIES else 0
-    with ThreadPoolExecutor(1, thread_name_prefix="load-ahead") as ahead:
-        coming = ahead.submit(load_from, claim.checkpoint.offset, probe if suspects else None)
-        while True:
-            batch = coming.result()
-            if batch.stop == claim.stop:
-                yield batch
-                return
-            suspects -= 1
-            coming = ahead.submit(load_from, batch.stop, probe if suspects > 0 else None)
-            yield batch
+    most = min(max(2, RECORDS_AHEAD // run.batch_size), MOST_BATCHES_AHEAD)
+    reads = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    loads = ThreadPoolExecutor(most, thread_name_prefix="load-ahead")
+    try:
+        loading: deque[tuple[_Read, Future[LoadedImages]]] = deque()
+        reading = None if claim.done else reads.submit(read_from, claim.checkpoint.offset)
+        while reading or loading:
+            while reading and len(loading) < most:
+                read = reading.result()
+                loading.append((read, loads.submit(_load, read.records, loader)))
+                more = read.stop != claim.stop
+                reading = reads.submit(read_from, read.stop) if more else None
+            read, coming = loading.popleft()
+            loaded = coming.result()
+            yield Batch(read.records, loaded.images, read.stop, read.measures + loaded.measures)
+    finally:
+        reads.shutdown(cancel_futures=True)
+        # A worker that gives up does not wait for slow hosts.
+        loads.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(records: Sequence[Record], loader: Loader, probe: Probe | None) -> LoadedImages:
+def _load(records: Sequence[Record], loader: Loader) -> LoadedImages:
     """Images of the records in order; a pair that is refused beforehand costs no fetch."""
-    refused = {at: no for at, each in enumerate(records) if (no := _refused(each))}
-    if probe is not None:
-        asked = [at for at in range(len(records)) if at not in refused]
-        for at in probe.deadly([records[at] for at in asked]):
-            refused[asked[at]] = Rejection(
-                Reason.IMAGE_DECODER_CRASHED, "loading it ended the process, more than once"
-            )
-    loaded = loader.load([each for at, each in enumerate(records) if at not in refused])
+    refused = [_refused(each) for each in records]
+    asked = [each for each, no in zip(records, refused, strict=True) if no is None]
+    loaded = loader.load(asked)
     images = iter(loaded.images)
-    placed = [refused[at] if at in refused else next(images) for at in range(len(records))]
-    return LoadedImages(placed, loaded.measures)
+    return LoadedImages([no or next(images) for no in refused], loaded.measures)
 
 
 def _refused(record: Record) -> Rejection | None:
@@ -148,7 +150,7 @@ def _refused(record: Record) -> Rejection | None:
 
 
 def _outcomes(batch: Batch, scorer: Scorer) -> list[Outcome]:
-    """One outcome per record; a rejected pair keeps its place in what goes to the device."""
+    """One outcome per record, in order."""
     if all(isinstance(image, Rejection) for image in batch.images):
         return [image for image in batch.images if isinstance(image, Rejection)]
     outcomes = scorer.score(

@@ -15,6 +15,7 @@ from clip_scoring.registrations import (
     read_registrations,
 )
 
+USUAL_CACHE = Path("~/.cache/clip-scoring").expanduser()
 DEFAULT_REGISTRATIONS = Path(__file__).parents[1] / "config" / "sources.yaml"
 
 
@@ -33,12 +34,57 @@ def _environment_access(_: str) -> S3Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Compute:
+    """How a worker computes; what changes a similarity stands in the fingerprint instead."""
+
+    device: str = "auto"
+    """`auto` takes a GPU where there is one, `cpu` and `cuda` insist."""
+    require_gpu: bool = False
+    """Refuse to score on a CPU whatever `device` finds."""
+    threads: int | None = None
+    """Of one process on a CPU; None means as many as there are cores for each process."""
+    compiled: bool = False
+    """Compile the towers with torch.compile: a minute at the start for some percent."""
+    cache: Path = USUAL_CACHE
+    """Where what is made of weights once is kept, for instance their int8 form."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Compute:
+        """Read `CLIP_SCORING_DEVICE`, `_REQUIRE_GPU`, `_THREADS`, `_COMPILE`, `_CACHE`."""
+        threads = environ.get("CLIP_SCORING_THREADS") or None
+        if threads is not None and not (threads.isascii() and threads.isdigit() and int(threads)):
+            raise SettingsInvalid(f"CLIP_SCORING_THREADS={threads!r} is not a number above 0")
+        cache = environ.get("CLIP_SCORING_CACHE")
+        return cls(
+            device=environ.get("CLIP_SCORING_DEVICE") or "auto",
+            require_gpu=_flag(environ, "CLIP_SCORING_REQUIRE_GPU"),
+            threads=None if threads is None else int(threads),
+            compiled=_flag(environ, "CLIP_SCORING_COMPILE"),
+            cache=Path(cache).expanduser() if cache else USUAL_CACHE,
+        )
+
+
+_FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    given = environ.get(name, "").lower()
+    if given not in _FLAGS:
+        raise SettingsInvalid(f"{name}={environ[name]!r} is neither 1 nor 0")
+    return _FLAGS[given]
+
+
+_USUAL_COMPUTE = Compute()
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """What one process needs to know about its surroundings."""
 
     registrations: Registrations
     database_url: str | None = None
     weights: str = TINY
+    compute: Compute = _USUAL_COMPUTE
     s3_access: Callable[[str], S3Access] = _environment_access
     """Access by the name of the connection that a source's registration gives."""
 
@@ -50,12 +96,16 @@ class Settings:
         database_url: str | None = None,
         s3_access: Callable[[str], S3Access] = _environment_access,
     ) -> Settings:
-        """Read `CLIP_SCORING_DATABASE_URL`, `_WEIGHTS`, `_SOURCES`; raises SettingsInvalid."""
+        """Read `CLIP_SCORING_DATABASE_URL`, `_WEIGHTS`, `_SOURCES` and how to compute.
+
+        Raises SettingsInvalid.
+        """
         named = environ.get("CLIP_SCORING_SOURCES")
         return cls(
             registrations=read_registrations(Path(named)) if named else _default_registrations(),
             database_url=database_url or environ.get("CLIP_SCORING_DATABASE_URL") or None,
             weights=environ.get("CLIP_SCORING_WEIGHTS") or TINY,
+            compute=Compute.from_environment(environ),
             s3_access=s3_access,
         )
 

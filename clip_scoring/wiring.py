@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
 
 from clip_scoring.errors import SettingsInvalid, ShardLost, WeightsInvalid
-from clip_scoring.fingerprint import Dtype
+from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.addresses import parse_networks
-from clip_scoring.images.http import HttpFetcher, HttpPolicy
+from clip_scoring.images.decoders import Decoders, decoder_command
+from clip_scoring.images.fetcher import Fetcher
+from clip_scoring.images.http import HttpFetcher
 from clip_scoring.images.loader import ImageLoader
-from clip_scoring.images.probe import ProcessProbe
+from clip_scoring.images.objects import S3Images
+from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.options import RunOptions
 from clip_scoring.planning import judge_run, plan_run, preview
-from clip_scoring.ports import Loader, Probe, Scorer, Sink, Source
+from clip_scoring.ports import Loader, Scorer, Sink, Source
 from clip_scoring.quality import Gates
 from clip_scoring.registrations import (
     BucketPlace,
@@ -30,6 +34,7 @@ from clip_scoring.registrations import (
 )
 from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Trigger, Window
 from clip_scoring.scoring import ShardResult, score_shard
+from clip_scoring.selftest import self_test
 from clip_scoring.settings import Settings
 from clip_scoring.shards import Claim
 from clip_scoring.status import rejections_table, runs_table, shards_table
@@ -46,6 +51,8 @@ from clip_scoring.stores.records_table import NewRecord, load_records
 from clip_scoring.stores.rows_csv import CsvRows
 from clip_scoring.stores.s3 import S3Objects, connect_s3
 from clip_scoring.workers import is_dead, this_worker
+
+logger = logging.getLogger(__name__)
 
 _NO_GATES = Gates()
 
@@ -83,24 +90,35 @@ def score(
     weights: str | None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> ShardResult:
-    """Score what is left of one shard of a planned run, whoever worked on it before."""
-    with _worker(settings, run_key, weights) as worker:
+    """Score what is left of one shard of a planned run, whoever worked on it before.
+
+    On a CPU the process takes as many threads as there are cores for each unfinished shard: the
+    scheduler may work on all of them at once.
+    """
+    runs = PostgresRuns(_current_database(settings))
+    beside = runs.unfinished(runs.get(run_key))
+    with _worker(settings, run_key, weights, processes=beside) as worker:
         run, claim = worker.sink.claim(shard_id, device=worker.scorer.device)
         return worker.score(run, claim, stopping)
 
 
 def work(
-    settings: Settings, *, run_key: str, weights: str | None, wait: Callable[[int], None]
+    settings: Settings,
+    *,
+    run_key: str,
+    weights: str | None,
+    wait: Callable[[int], None],
+    processes: int = 1,
 ) -> Iterator[ShardResult]:
     """Score shards of the run that nobody works on, until every shard of it is done.
 
     Shards of workers that died on this machine are free at once, those of others when their
     lease has run out; until then `wait` is called with the number of unfinished shards. A shard
-    that somebody else takes over meanwhile is left to them.
+    that somebody else takes over meanwhile is left to them. `processes` share this machine's cores.
     """
     runs = PostgresRuns(_current_database(settings))
     run = runs.get(run_key)
-    with _worker(settings, run_key, weights) as worker:
+    with _worker(settings, run_key, weights, processes=processes) as worker:
         while left := runs.unfinished(run):
             runs.dismiss(run, [each for each in runs.workers(run) if is_dead(each)])
             claim = worker.sink.claim_free(run, device=worker.scorer.device)
@@ -156,9 +174,21 @@ def _current_database(settings: Settings, *, kept: int = 0) -> Engine:
     return engine
 
 
+def best_processes(settings: Settings, *, shards: int) -> int:
+    """How many processes score a run fastest on this machine.
+
+    One for the GPU; on a CPU one for each core, which beats several threads in one process.
+    """
+    return 1 if _device(settings) == "cuda" else max(1, min(_cores(), shards))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
 def _request(settings: Settings, options: RunOptions, run_key: str, trigger: Trigger) -> RunRequest:
-    weights = open_weights(settings.weights_location(options.weights or settings.weights))
-    dtype = options.dtype or _usual_dtype()
+    weights = _weights(settings, options.weights)
+    dtype = options.dtype or _usual_dtype(settings)
     return RunRequest(
         run_key=run_key,
         source=settings.registrations.source(options.source).name,
@@ -172,11 +202,27 @@ def _request(settings: Settings, options: RunOptions, run_key: str, trigger: Tri
     )
 
 
-def _usual_dtype() -> Dtype:
-    """FP16 where this machine has a GPU, else FP32."""
-    from clip_scoring.models.clip import choose_device  # noqa: PLC0415  # torch takes seconds
+def _weights(settings: Settings, name: str | None) -> Weights:
+    """The weights of that registered name, or the settings', from their folder or the hub."""
+    location = settings.weights_location(name or settings.weights)
+    if "@" not in location:
+        return open_weights(location)
+    from clip_scoring.models.hub import fetch_snapshot  # noqa: PLC0415  # its client takes a while
 
-    return Dtype.FLOAT16 if choose_device() == "cuda" else Dtype.FLOAT32
+    snapshot = fetch_snapshot(location)
+    return open_weights(str(snapshot.folder), revision=snapshot.revision)
+
+
+def _device(settings: Settings) -> str:
+    from clip_scoring.models.devices import choose_device  # noqa: PLC0415  # torch takes seconds
+
+    return choose_device(settings.compute.device, require_gpu=settings.compute.require_gpu)
+
+
+def _usual_dtype(settings: Settings) -> Dtype:
+    from clip_scoring.models.devices import usual_dtype  # noqa: PLC0415  # as above
+
+    return usual_dtype(_device(settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +233,6 @@ class _Worker:
     loader: Loader
     scorer: Scorer
     sink: Sink
-    probe: Probe
 
     def score(
         self, run: Run, claim: Claim, stopping: Callable[[], bool] = lambda: False
@@ -195,37 +240,34 @@ class _Worker:
         return score_shard(
             run, claim,
             source=self.source, loader=self.loader, scorer=self.scorer, sink=self.sink,
-            probe=self.probe, stopping=stopping,
+            stopping=stopping,
         )  # fmt: skip
 
 
 @contextmanager
-def _worker(settings: Settings, run_key: str, weights: str | None) -> Iterator[_Worker]:
+def _worker(
+    settings: Settings, run_key: str, weights: str | None, *, processes: int
+) -> Iterator[_Worker]:
     # One connection for the sink and one for reading ahead: to open them for each batch would
     # take longer than to use them.
     engine = _current_database(settings, kept=2)
     run = PostgresRuns(engine).get(run_key)
-    chosen = weights or settings.weights
-    opened = open_weights(settings.weights_location(chosen))
+    opened = _weights(settings, weights)
+    _require_planned(opened, run)
+    registration = settings.registrations.source(run.source)
+    cores = max(1, _cores() // max(1, processes))
     try:
-        with closing(_loader(settings.registrations.source(run.source), opened)) as loader:
+        with closing(
+            _loader(settings, registration, opened, tier=run.fingerprint.tier, decoders=cores)
+        ) as loader:
             yield _Worker(
                 _source(settings, engine, run.source),
                 loader,
-                _scorer(opened, run),
+                _scorer(settings, opened, run, loader=loader, cores=cores),
                 PostgresSink(engine, worker=this_worker()),
-                ProcessProbe((sys.executable, "-m", "clip_scoring.probe", run.source, chosen)),
             )
     finally:
         engine.dispose()
-
-
-def open_loader(
-    settings: Settings, source: str, weights: str
-) -> AbstractContextManager[ImageLoader]:
-    """The loader of images of a registered source for the given weights; closed at the end."""
-    opened = open_weights(settings.weights_location(weights))
-    return closing(_loader(settings.registrations.source(source), opened))
 
 
 def _source(settings: Settings, engine: Engine, name: str) -> Source:
@@ -243,22 +285,64 @@ def _source(settings: Settings, engine: Engine, name: str) -> Source:
             return FileSource(engine, name, LocalFiles(file.path), rows)
 
 
-def _scorer(weights: Weights, run: Run) -> Scorer:
-    from clip_scoring.models.clip import ClipScorer, choose_device  # noqa: PLC0415  # as above
-
+def _require_planned(weights: Weights, run: Run) -> None:
     here = weights.fingerprint(tier=run.fingerprint.tier, dtype=run.fingerprint.dtype)
     if here != run.fingerprint:
         raise WeightsInvalid(
             f"weights {weights.folder} are not those that run {run.run_key} was planned with"
         )
-    return ClipScorer(weights, here, device=choose_device())
 
 
-def _loader(registration: SourceRegistration, weights: Weights) -> ImageLoader:
+def _scorer(
+    settings: Settings, weights: Weights, run: Run, *, loader: Loader, cores: int
+) -> Scorer:
+    """The scorer, after it has shown that it computes what its weights stand for."""
+    from clip_scoring.models.clip import Engine as Towers  # noqa: PLC0415  # torch takes seconds
+    from clip_scoring.models.clip import open_clip  # noqa: PLC0415  # as above
+    from clip_scoring.models.reference import reference_similarities  # noqa: PLC0415  # as above
+
+    compute = settings.compute
+    engine = Towers(
+        device=_device(settings),
+        threads=compute.threads or cores,
+        compiled=compute.compiled,
+        rows=run.batch_size,
+        cache=compute.cache,
+    )
+    scorer = open_clip(weights, run.fingerprint, engine)
+    reference = partial(reference_similarities, weights, scorer.float32_model)
+    self_test(loader, scorer, reference)
+    logger.info("device %s, %s, threads %d", scorer.device, run.fingerprint.dtype, engine.threads)
+    return scorer
+
+
+def _loader(
+    settings: Settings,
+    registration: SourceRegistration,
+    weights: Weights,
+    *,
+    tier: Tier,
+    decoders: int,
+) -> ImageLoader:
+    http = HttpFetcher(_http_policy(registration))
+    objects = None
+    if registration.image_buckets:
+        client = connect_s3(settings.s3_access(registration.image_connection))
+        objects = S3Images(client, registration.image_buckets)
+    return ImageLoader(
+        Fetcher(http=http, roots=registration.image_roots, objects=objects),
+        Decoders(decoder_command(weights.geometry, tier), weights.geometry.shape, count=decoders),
+    )
+
+
+def _http_policy(registration: SourceRegistration) -> HttpPolicy:
     try:
         networks = parse_networks(registration.allowed_networks)
     except ValueError as wrong:
         raise SettingsInvalid(f"source {registration.name}: allowed_networks: {wrong}") from wrong
-    http = HttpFetcher(HttpPolicy(networks, registration.allowed_ports))
-    threads = max(4, os.cpu_count() or 1)
-    return ImageLoader(weights.geometry, roots=registration.image_roots, http=http, threads=threads)
+    return HttpPolicy(
+        allowed_networks=networks,
+        allowed_ports=registration.allowed_ports,
+        allowed_hosts=registration.allowed_hosts,
+        egress_proxy=registration.egress_proxy,
+    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from stack.airflow import COMPONENTS, METADATA, OURS, Site, write_login
 from stack.layout import State
@@ -14,6 +16,8 @@ from stack.rest import Api, Unreachable, dag_known, ensure_pool, healthy, log_in
 
 DAG = "clip_scoring"
 POOL = "gpu"
+MOST_AT_ONCE = 4
+"""As many tasks as this stack runs at the same time."""
 PREPARE_LIMIT_S = 300.0
 READY_LIMIT_S = 240.0
 DAG_LIMIT_S = 120.0
@@ -90,9 +94,16 @@ def bring_up(crew: Crew, *, scheduled: bool, say: Callable[[str], None]) -> tupl
     site = start_airflow(crew, site)
     api = await_airflow(crew, site)
     say(f"Airflow answers on {site.url}")
-    ensure_pool(api, POOL, 1)
+    ensure_pool(api, POOL, shards_at_once())
     await_dag(crew, api)
     return site, api
+
+
+def shards_at_once() -> int:
+    """One for a GPU; without one as many as there are cores, each then scored by one of them."""
+    if Path("/dev/nvidiactl").exists():
+        return 1
+    return min(len(os.sched_getaffinity(0)), MOST_AT_ONCE)
 
 
 def prepare(site: Site) -> None:

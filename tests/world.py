@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from clip_scoring.measures import Measures
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.planning import judge_run, plan_run
-from clip_scoring.ports import LoadedImages
+from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection
 from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Plan, RunRequest, RunSummary, Trigger, Window, WindowKind
@@ -33,10 +33,11 @@ class SyntheticLoader:
     def load(self, records: Sequence[Record]) -> LoadedImages:
         return LoadedImages([self._image(each) for each in records], Measures())
 
-    def _image(self, record: Record) -> np.ndarray | Rejection:
+    def _image(self, record: Record) -> DecodedImage | Rejection:
         if record.image_uri in set(Reason):
             return Rejection(Reason(record.image_uri), "as asked")
-        return np.full((2, 2, 3), len(record.image_uri), np.uint8)
+        pixels = np.full((2, 2, 3), len(record.image_uri), np.uint8)
+        return DecodedImage(pixels, pixels.tobytes())
 
 
 @dataclass

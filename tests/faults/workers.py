@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from clip_scoring.errors import DatabaseUnreachable, Interrupted, ShardLost
 from clip_scoring.measures import Measures
 from clip_scoring.models.fake import FakeScorer
-from clip_scoring.ports import Pixels
+from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Key, Outcome, Record
 from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Run
@@ -66,7 +66,7 @@ class PacedScorer(FakeScorer):
         self._pause_s = pause_s
 
     def score(
-        self, images: Sequence[Pixels | None], captions: Sequence[str | None]
+        self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]
     ) -> list[Outcome]:
         sleep(self._pause_s)
         return super().score(images, captions)

@@ -1,0 +1,93 @@
+"""A worker whose pixels or weights are not what they should be does not begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from clip_scoring.errors import SelfTestFailed
+from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.images.decode import decode
+from clip_scoring.measures import Measures
+from clip_scoring.models.clip import ClipScorer, Engine, open_clip
+from clip_scoring.models.reference import reference_similarities
+from clip_scoring.models.weights import open_weights
+from clip_scoring.ports import DecodedImage, LoadedImages, Pixels
+from clip_scoring.records import Reason, Record, Rejection
+from clip_scoring.selftest import self_test, tolerance
+
+TINY = open_weights("tiny")
+
+
+class DecodingLoader:
+    """Decodes in this process, then does something to the pixels."""
+
+    def __init__(self, change: Callable[[Pixels], Pixels] = lambda pixels: pixels) -> None:
+        self._change = change
+
+    def load(self, records: Sequence[Record]) -> LoadedImages:
+        images = [self._change(decode(each.image or b"", TINY.geometry)) for each in records]
+        return LoadedImages([DecodedImage(each, each.tobytes()) for each in images], Measures())
+
+
+@pytest.fixture(scope="module")
+def scorer() -> Iterator[ClipScorer]:
+    yield open_clip(TINY, TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32), Engine())
+
+
+def reference(pairs: Sequence[tuple[bytes, str]]) -> list[float]:
+    model = open_clip(TINY, TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32), Engine())
+    return reference_similarities(TINY, model.float32_model, pairs)
+
+
+def test_a_sound_worker_passes(scorer: ClipScorer) -> None:
+    self_test(DecodingLoader(), scorer, reference)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pixels: pixels[:, :, ::-1],
+        lambda pixels: pixels[::-1],
+        lambda pixels: np.roll(pixels, 1, axis=1),
+        lambda pixels: pixels // 2,
+    ],
+    ids=["BGR", "upside down", "one pixel off", "half as bright"],
+)
+def test_other_pixels_than_the_reference_makes_are_noticed(
+    scorer: ClipScorer, change: Callable[[Pixels], Pixels]
+) -> None:
+    with pytest.raises(
+        SelfTestFailed, match=r"on cpu: similarities .* instead of .* allowed 1e-05"
+    ):
+        self_test(DecodingLoader(change), scorer, reference)
+
+
+def test_other_weights_are_noticed(scorer: ClipScorer) -> None:
+    def of_other_weights(pairs: Sequence[tuple[bytes, str]]) -> list[float]:
+        return [each + 1e-3 for each in reference(pairs)]
+
+    with pytest.raises(SelfTestFailed):
+        self_test(DecodingLoader(), scorer, of_other_weights)
+
+
+def test_similarities_that_are_not_finite_are_noticed(scorer: ClipScorer) -> None:
+    with pytest.raises(SelfTestFailed):
+        self_test(DecodingLoader(), scorer, lambda pairs: [float("nan")] * len(pairs))
+
+
+def test_an_image_that_is_not_decoded_is_noticed(scorer: ClipScorer) -> None:
+    class Blind(DecodingLoader):
+        def load(self, records: Sequence[Record]) -> LoadedImages:
+            return LoadedImages([Rejection(Reason.IMAGE_UNDECODABLE)] * len(records), Measures())
+
+    with pytest.raises(SelfTestFailed, match="not decoded"):
+        self_test(Blind(), scorer, reference)
+
+
+def test_looser_formats_are_allowed_more() -> None:
+    allowed = [tolerance(TINY.fingerprint(tier=Tier.EXACT, dtype=each)) for each in Dtype]
+    assert allowed == sorted(allowed)
+    assert allowed[0] < tolerance(TINY.fingerprint(tier=Tier.FAST, dtype=Dtype.FLOAT32))
