@@ -81,11 +81,12 @@ def _how_params(weights: list[str]) -> dict[str, Param]:
         ),
         "dtype": Param(
             AUTO, enum=[AUTO, *map(str, Dtype)], title="Number format", section="How",
-            description="auto: float16 on a GPU, float32 on a CPU.",
+            description="auto: float16 on a GPU, float32 on a CPU. int8 is for CPUs.",
         ),
         "tier": Param(
             str(Tier.EXACT), enum=[*map(str, Tier)], title="Decode tier", section="How",
-            description="exact gives the reference processor's pixels.",
+            description="exact: the reference processor's pixels. fast: two to three times as "
+            "fast, similarities differ in the fourth digit.",
         ),
         "batch_size": Param(
             64, type="integer", minimum=1, maximum=4096, title="Batch size", section="How",
