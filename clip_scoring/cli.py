@@ -83,8 +83,8 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> None:
     from clip_scoring import wiring  # noqa: PLC0415  # as above
 
     options, run_key = _options(arguments), _run_key(arguments)
-    shards = len(_planned(settings, options, run_key).shards)
-    processes = arguments.processes or wiring.best_processes(settings, shards=shards)
+    plan = _planned(settings, options, run_key)
+    processes = arguments.processes or wiring.best_processes(settings, plan)
     with _helpers(processes, run_key, options.weights):
         _score_shards(settings, run_key, options.weights, processes)
     summary = wiring.finish(settings, run_key=run_key, gates=options.gates)

@@ -55,6 +55,7 @@ from clip_scoring.workers import is_dead, this_worker
 logger = logging.getLogger(__name__)
 
 _NO_GATES = Gates()
+_RECORDS_WORTH_A_PROCESS = 200
 
 
 def upgrade_database(settings: Settings) -> str:
@@ -118,6 +119,8 @@ def work(
     """
     runs = PostgresRuns(_current_database(settings))
     run = runs.get(run_key)
+    if not runs.unfinished(run):
+        return
     with _worker(settings, run_key, weights, processes=processes) as worker:
         while left := runs.unfinished(run):
             runs.dismiss(run, [each for each in runs.workers(run) if is_dead(each)])
@@ -174,12 +177,16 @@ def _current_database(settings: Settings, *, kept: int = 0) -> Engine:
     return engine
 
 
-def best_processes(settings: Settings, *, shards: int) -> int:
+def best_processes(settings: Settings, planned: Plan) -> int:
     """How many processes score a run fastest on this machine.
 
-    One for the GPU; on a CPU one for each core, which beats several threads in one process.
+    One for the GPU; on a CPU one for each core, which beats several threads in one process, as far
+    as there is work that is worth the start of a process.
     """
-    return 1 if _device(settings) == "cuda" else max(1, min(_cores(), shards))
+    if _device(settings) == "cuda":
+        return 1
+    worthwhile = planned.planned // _RECORDS_WORTH_A_PROCESS
+    return max(1, min(_cores(), len(planned.shards), worthwhile))
 
 
 def _cores() -> int:

@@ -65,7 +65,7 @@ def test_the_form_wins_over_partition_and_kind_of_run() -> None:
     ("window", "{{ conn.clip_scoring_db }}"),
     ("rescore", "everything"),
     ("limit", "1 OR 1=1"),
-    ("dtype", "int8"),
+    ("dtype", "int4"),
     ("table", "pg_authid"),
 ])  # fmt: skip
 def test_what_was_typed_past_the_form_is_refused_in_the_task(name: str, value: str) -> None:

@@ -65,6 +65,32 @@ def test_plan_prints_the_shards_and_run_works_them(command: Command, world: Worl
     world.check_invariants()
 
 
+def test_a_run_by_several_processes_scores_each_record_once(
+    command: Command, world: World
+) -> None:
+    code, lines = command("run", *DAY, "--run-key", "mine", "--processes", "2")
+    assert (code, lines[-1]) == (0, "planned 11  scored 9  rejected 2  pending 0")
+    assert world.sql("SELECT count(*), sum(scored + rejected) FROM clip.shard") == [(3, 11)]
+    world.check_invariants()
+
+
+def test_work_scores_the_shards_of_a_planned_run_and_leaves_the_judging(
+    command: Command, world: World
+) -> None:
+    command("plan", *DAY, "--run-key", "mine")
+    code, lines = command("work", "--run-key", "mine")
+    assert (code, len(lines)) == (0, 3)
+    assert all(line.startswith("shard done: scored ") for line in lines)
+    assert world.sql("SELECT state FROM clip.run") == [("running",)]
+    assert command("work", "--run-key", "mine") == (0, [])
+
+
+def test_work_on_a_run_that_nobody_planned_is_refused(command: Command) -> None:
+    assert command("work", "--run-key", "none") == (
+        2, ["clip-scoring: no run was planned under none"]
+    )  # fmt: skip
+
+
 def test_status_shows_runs_and_rejections_and_when_they_are_due(command: Command) -> None:
     command("run", *DAY, "--run-key", "mine")
     code, lines = command("status")
