@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import logging
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,6 +24,7 @@ from clip_scoring.settings import Settings
 
 EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_USE, EXIT_TRY_AGAIN = 0, 1, 2, 3
 WAIT_SECONDS = 2.0
+_PR_SET_PDEATHSIG = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,7 +98,18 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def _work(settings: Settings, arguments: argparse.Namespace) -> None:
+    if arguments.parent is not None:
+        _end_with(arguments.parent)
     _score_shards(settings, arguments.run_key, arguments.weights, arguments.processes)
+
+
+def _end_with(parent: int) -> None:
+    """Ask the kernel to kill this helper with the command that started it, see prctl(2)."""
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it went before that
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _score_shards(settings: Settings, run_key: str, weights: str | None, processes: int) -> None:
@@ -111,8 +126,11 @@ def _helpers(processes: int, run_key: str, weights: str | None) -> Iterator[None
     """All but one of the processes, working beside us until no shard is left."""
     command = [sys.executable, "-m", "clip_scoring", "work", "--run-key", run_key]
     command += ["--processes", str(processes), *(("--weights", weights) if weights else ())]
-    helpers = [subprocess.Popen(command) for _ in range(processes - 1)]
+    command += ["--parent", str(os.getpid())]
+    helpers: list[subprocess.Popen[bytes]] = []
     try:
+        for _ in range(processes - 1):
+            helpers.append(subprocess.Popen(command))
         yield
     except BaseException:
         for each in helpers:
@@ -227,6 +245,7 @@ def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     work.add_argument(
         "--processes", type=_positive, default=1, help="how many share this machine's cores"
     )
+    work.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     work.set_defaults(command=_work)
 
 

@@ -33,10 +33,6 @@ class SelfTestFailed(Fatal):
     """This worker does not compute what its weights stand for."""
 
 
-class DecoderBroken(Fatal):
-    """Decoder processes end before they have seen an image: the installation is broken."""
-
-
 class ObjectUnreadable(Fatal):
     """A file of a source that cannot be parsed at all, or may not be read."""
 
@@ -67,6 +63,10 @@ class ObjectStoreUnavailable(Retryable):
 
 class WeightsUnreachable(Retryable):
     """The hub did not answer, or not for now; the weights are not in the local cache."""
+
+
+class DecoderBroken(Retryable):
+    """Decoder processes end before they have seen an image: no memory, or a bad installation."""
 
 
 class DeviceLost(Retryable):

@@ -27,6 +27,8 @@ from clip_scoring.shards import Claim, KeyRange, successor
 RECORDS_AHEAD, MOST_BATCHES_AHEAD = 512, 8
 """How much is fetched and decoded beside the batch that is scored: hosts far away take their time,
 and what lies ready takes memory, 150 kB a record with towers of 224x224 pixels."""
+FEWEST_BATCHES_AHEAD, BYTES_AHEAD = 2, 256 * 2**20
+"""Of images that the source brings along; above these bytes only so few batches are ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,11 @@ class _Read:
     stop: Key
     measures: Measures
 
+    @property
+    def image_bytes(self) -> int:
+        """Of the images that came with the records."""
+        return sum(len(each.image) for each in self.records if each.image is not None)
+
 
 def _loaded_ahead(run: Run, claim: Claim, *, source: Source, loader: Loader) -> Iterator[Batch]:
     """Batches up to the shard's stop, in order; the next ones are loading while one is scored."""
@@ -115,14 +122,14 @@ def _loaded_ahead(run: Run, claim: Claim, *, source: Source, loader: Loader) -> 
         stop = claim.stop if last else successor(records[-1].key)
         return _Read(records, stop, Measures({"read": monotonic() - started}) + source.measured())
 
-    most = min(max(2, RECORDS_AHEAD // run.batch_size), MOST_BATCHES_AHEAD)
+    most = min(max(FEWEST_BATCHES_AHEAD, RECORDS_AHEAD // run.batch_size), MOST_BATCHES_AHEAD)
     reads = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
     loads = ThreadPoolExecutor(most, thread_name_prefix="load-ahead")
     try:
         loading: deque[tuple[_Read, Future[LoadedImages]]] = deque()
         reading = None if claim.done else reads.submit(read_from, claim.checkpoint.offset)
         while reading or loading:
-            while reading and len(loading) < most:
+            while reading and len(loading) < most and _has_room([each for each, _ in loading]):
                 read = reading.result()
                 loading.append((read, loads.submit(_load, read.records, loader)))
                 more = read.stop != claim.stop
@@ -134,6 +141,11 @@ def _loaded_ahead(run: Run, claim: Claim, *, source: Source, loader: Loader) -> 
         reads.shutdown(cancel_futures=True)
         # A worker that gives up does not wait for slow hosts.
         loads.shutdown(wait=False, cancel_futures=True)
+
+
+def _has_room(ahead: Sequence[_Read]) -> bool:
+    brought = sum(each.image_bytes for each in ahead)
+    return len(ahead) < FEWEST_BATCHES_AHEAD or brought < BYTES_AHEAD
 
 
 def _load(records: Sequence[Record], loader: Loader) -> LoadedImages:

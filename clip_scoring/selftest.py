@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from clip_scoring.errors import SelfTestFailed
+from clip_scoring.errors import DecoderBroken, DeviceLost, SelfTestFailed
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.ports import Loader, Scorer
-from clip_scoring.records import Record, Rejection, Score
+from clip_scoring.ports import DecodedImage, Loader, Pixels, Scorer
+from clip_scoring.records import Reason, Record, Rejection, Score
 
 Reference = Callable[[Sequence[tuple[bytes, str]]], list[float]]
 
-_OF_TIER = {Tier.EXACT: 1e-5, Tier.FAST: 2e-3}
+_OF_TOWERS = 1e-5
+_OF_PIXELS = {Tier.EXACT: 0.0, Tier.FAST: 5.0}
+"""Mean difference in levels. What it does to a similarity is up to the weights, so that no bound on
+similarities would fit all of them."""
 _OF_DTYPE = {Dtype.FLOAT32: 0.0, Dtype.FLOAT16: 5e-3, Dtype.BFLOAT16: 2e-2, Dtype.INT8: 3e-2}
 _CAPTIONS = (
     "a red circle on a white background",
@@ -25,8 +28,8 @@ _CAPTIONS = (
 
 
 def tolerance(fingerprint: Fingerprint) -> float:
-    """How far a similarity may be from the reference's: several times what was measured."""
-    return _OF_TIER[fingerprint.tier] + _OF_DTYPE[fingerprint.dtype]
+    """How far a similarity of equal pixels may be from the reference's."""
+    return _OF_TOWERS + _OF_DTYPE[fingerprint.dtype]
 
 
 def fixed_pairs() -> list[tuple[bytes, str]]:
@@ -36,14 +39,20 @@ def fixed_pairs() -> list[tuple[bytes, str]]:
     return list(zip(bodies, _CAPTIONS, strict=True))
 
 
-def self_test(loader: Loader, scorer: Scorer, reference: Reference) -> None:
+def self_test(
+    loader: Loader, scorer: Scorer, reference: Reference, exact: Callable[[bytes], Pixels]
+) -> None:
     """Score the fixed pairs the way every record goes; raises SelfTestFailed when they are off."""
     pairs = fixed_pairs()
     records = [Record(at, "self-test", text, image=body) for at, (body, text) in enumerate(pairs)]
-    images = [each for each in loader.load(records).images if not isinstance(each, Rejection)]
-    if len(images) < len(pairs):
-        raise SelfTestFailed("self-test: a fixed image was not decoded: reinstall Pillow")
+    images = [
+        _pixels_checked(image, exact(body), _OF_PIXELS[scorer.fingerprint.tier])
+        for image, (body, _) in zip(loader.load(records).images, pairs, strict=True)
+    ]
     outcomes = scorer.score(images, [each.caption for each in records])
+    for each in outcomes:
+        if isinstance(each, Rejection) and each.reason is Reason.OUT_OF_MEMORY:
+            raise DeviceLost(f"self-test on {scorer.device}: no memory for one pair")
     found = [each.similarity for each in outcomes if isinstance(each, Score)]
     expected = reference(pairs)
     allowed = tolerance(scorer.fingerprint)
@@ -53,6 +62,20 @@ def self_test(loader: Loader, scorer: Scorer, reference: Reference) -> None:
             f"self-test on {scorer.device}: similarities {_listed(found)} instead of "
             f"{_listed(expected)}, allowed {allowed:g}: this machine or its packages are broken"
         )
+
+
+def _pixels_checked(
+    image: DecodedImage | Rejection, expected: Pixels, allowed: float
+) -> DecodedImage:
+    """The image with the exact pixels, so that towers are judged by themselves."""
+    if isinstance(image, Rejection):
+        if image.reason is Reason.IMAGE_DECODER_CRASHED:
+            raise DecoderBroken(f"self-test: {image.detail}")
+        raise SelfTestFailed("self-test: a fixed image was not decoded: reinstall Pillow")
+    off = np.abs(image.pixels.astype(np.int16) - expected).mean()
+    if off > allowed:
+        raise SelfTestFailed(f"self-test: pixels are off by {off:.2f} levels, allowed {allowed:g}")
+    return DecodedImage(expected, image.digest + b"exact")
 
 
 def _listed(values: Sequence[float]) -> str:

@@ -15,7 +15,8 @@ from clip_scoring.registrations import (
     read_registrations,
 )
 
-USUAL_CACHE = Path("~/.cache/clip-scoring").expanduser()
+# Path.expanduser raises where there is no home; workers in containers may have none.
+USUAL_CACHE = Path(os.path.expanduser("~/.cache/clip-scoring"))  # noqa: PTH111
 DEFAULT_REGISTRATIONS = Path(__file__).parents[1] / "config" / "sources.yaml"
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from clip_scoring.errors import SettingsInvalid, ShardLost, WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.addresses import parse_networks
+from clip_scoring.images.decode import decode
 from clip_scoring.images.decoders import Decoders, decoder_command
 from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.http import HttpFetcher
@@ -190,7 +191,13 @@ def best_processes(settings: Settings, planned: Plan) -> int:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    """Of this process; containers often allow less time than there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # another cgroup version, or "max"
+        return cores
 
 
 def _request(settings: Settings, options: RunOptions, run_key: str, trigger: Trigger) -> RunRequest:
@@ -214,8 +221,10 @@ def _weights(settings: Settings, name: str | None) -> Weights:
     location = settings.weights_location(name or settings.weights)
     if "@" not in location:
         return open_weights(location)
-    from clip_scoring.models.hub import fetch_snapshot  # noqa: PLC0415  # its client takes a while
+    from clip_scoring.models.hub import fetch_snapshot, is_hub_id  # noqa: PLC0415  # takes a while
 
+    if not is_hub_id(location):
+        return open_weights(location)
     snapshot = fetch_snapshot(location)
     return open_weights(str(snapshot.folder), revision=snapshot.revision)
 
@@ -318,7 +327,7 @@ def _scorer(
     )
     scorer = open_clip(weights, run.fingerprint, engine)
     reference = partial(reference_similarities, weights, scorer.float32_model)
-    self_test(loader, scorer, reference)
+    self_test(loader, scorer, reference, lambda body: decode(body, weights.geometry))
     logger.info("device %s, %s, threads %d", scorer.device, run.fingerprint.dtype, engine.threads)
     return scorer
 

@@ -129,14 +129,14 @@ def _target(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
 
 
 def _fast(image: Image.Image, geometry: Geometry, resize: Resize) -> Pixels:
+    if geometry.resample not in resize.kernels:  # no gain, and draft shifts what nearest picks
+        return _cropped(_resized(_upright_rgb(image), geometry), geometry)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
         width, height = _drafted(image, geometry)
         image = _upright_rgb(image)
     else:
         image = _upright_rgb(image)
         width, height = _target(geometry, *image.size)
-    if geometry.resample not in resize.kernels:
-        return _cropped(image.resize((width, height), geometry.resample), geometry)
     crop = geometry.crop or (height, width)
     top, left = (height - crop[0]) // 2, (width - crop[1]) // 2
     fits = top >= 0 and left >= 0

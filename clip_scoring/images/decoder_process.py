@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import mmap
 import os
@@ -118,7 +119,7 @@ def _refusal(answer: bytes) -> Refused:
     try:
         reason, detail = json.loads(answer)
         return Refused(Reason(reason), str(detail))
-    except (ValueError, TypeError) as nonsense:
+    except (ValueError, TypeError, RecursionError) as nonsense:
         raise Died("an answer that no decoder gives") from nonsense
 
 
@@ -136,11 +137,15 @@ def _start(command: Sequence[str], *descriptors: int) -> subprocess.Popen[bytes]
 def _shared_memory(size: int) -> int:
     """Descriptor of `size` bytes that have no name and go with the last process that has them."""
     if hasattr(os, "memfd_create"):
-        shared = os.memfd_create("clip-scoring-decoder")
+        shared = os.memfd_create("clip-scoring-decoder", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         with tempfile.TemporaryFile() as file:
             shared = os.dup(file.fileno())
     os.ftruncate(shared, size)
+    if hasattr(os, "memfd_create"):
+        # A decoder that shrinks it would kill its parent by SIGBUS.
+        seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(shared, fcntl.F_ADD_SEALS, seals)
     return shared
 
 

@@ -17,7 +17,7 @@ from clip_scoring.images.addresses import may_connect
 from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.images.threads import Threads
 
-_THREADS = 16
+_THREADS = 64
 _MOST_NAMES = 10_000
 Resolve = Callable[[str, int], list[str]]
 Clock = Callable[[], float]

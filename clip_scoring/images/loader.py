@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from hashlib import blake2b
-from threading import Thread
+from threading import Lock, Thread
 from time import monotonic
 from typing import Any, TypeVar
 
@@ -40,25 +41,30 @@ class ImageLoader:
         self._budget = ByteBudget(BYTES_IN_FLIGHT)
         self._addresses: dict[Hashable, asyncio.Task[Image]] = {}
         self._bodies: dict[Hashable, asyncio.Task[Pixels]] = {}
+        self._closed, self._gate = False, Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="load-images", daemon=True)
         self._thread.start()
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
         """One entry per record, in order. A bad image is a Rejection, never an exception."""
-        return self._wait_for(self._load(records))
+        with self._gate:
+            # Begun later it would wait for a loop that has stopped, and so for ever.
+            if self._closed:
+                raise CancelledError("the loader is closed")
+            loading = asyncio.run_coroutine_threadsafe(self._load(records), self._loop)
+        return loading.result()
 
     def close(self) -> None:
         """Give up what is in flight; end connections, processes and the thread."""
-        if not self._thread.is_alive():
-            return
-        self._wait_for(self._close())
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-
-    def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _load(self, records: Sequence[Record]) -> LoadedImages:
         tasks = [self._task(each) for each in records]

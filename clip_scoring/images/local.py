@@ -17,6 +17,8 @@ from clip_scoring.records import Reason
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _THREADS = 8
+_OF_THE_FILE = {errno.EIO, errno.ESTALE, errno.EINVAL, errno.EOVERFLOW, errno.EISDIR, errno.EBADMSG}
+"""What a damaged disk or a stale mount says of one file; it must not stop the others."""
 
 
 class LocalImages:
@@ -105,14 +107,19 @@ def _checked(file: int, limit: int) -> tuple[int, int]:
 def _read(file: int, size: int) -> bytes:
     """Its bytes; no more than its size was when it was opened."""
     with os.fdopen(file, "rb") as stream:
-        return stream.read(size)
+        try:
+            return stream.read(size)
+        except OSError as failed:
+            raise _refusal(failed) from failed
 
 
 def _refusal(failed: OSError) -> Refused:
-    if failed.errno in {errno.ENAMETOOLONG, errno.EINVAL}:
+    if failed.errno in {errno.ENAMETOOLONG}:
         return Refused(Reason.URI_INVALID, "the path is too long")
     if failed.errno in {errno.EACCES, errno.EPERM}:
         return Refused(Reason.OBJECT_FORBIDDEN, "permission denied")
     if failed.errno in {errno.ELOOP, errno.ENXIO}:
         return Refused(Reason.URI_FORBIDDEN, "not a regular file")
+    if failed.errno in _OF_THE_FILE:
+        return Refused(Reason.BODY_TRUNCATED, f"unreadable: {errno.errorcode[failed.errno]}")
     raise failed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
+    CredentialRetrievalError,
     FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
@@ -26,7 +27,7 @@ from botocore.exceptions import (
 from urllib3.exceptions import HTTPError
 from urllib3.exceptions import ReadTimeoutError as BodyTimeoutError
 
-from clip_scoring.errors import SettingsInvalid
+from clip_scoring.errors import ObjectStoreUnavailable, SettingsInvalid
 from clip_scoring.images.budget import Share
 from clip_scoring.images.refusal import Refused
 from clip_scoring.images.threads import Threads
@@ -37,6 +38,13 @@ _BLOCK = 256 * 1024
 _TOTAL_SECONDS = 60.0
 _LONGEST_KEY = 1024
 _BUSY = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
+_LOGIN = frozenset(
+    {
+        "ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired",
+        "InvalidAccessKeyId", "RequestTimeTooSkewed", "InvalidClientTokenId",
+    }
+)  # fmt: skip
+"""Answers about who asks, not about the object: no record is to blame."""
 _UNUSABLE = (NoCredentialsError, PartialCredentialsError, NoRegionError)
 _FAILURES = (BotoCoreError, ClientError, HTTPError, OSError)
 
@@ -55,6 +63,7 @@ class S3Images:
         self._places = tuple(places)
         self._seconds = total_seconds
         self._threads = Threads(_THREADS, "read-object")
+        self._turns = asyncio.Semaphore(_THREADS)
         self.retries = 0
         """Requests that the client made again so far."""
 
@@ -62,13 +71,18 @@ class S3Images:
         """The object's bytes, at most `limit`; raises Refused, SettingsInvalid without access."""
         bucket, key = self._located(uri)
         try:
-            async with asyncio.timeout(self._seconds):
-                return await self._read(bucket, key, share, limit)
+            # Our own queue does not count: all that is in flight would be late together.
+            async with self._turns, asyncio.timeout(self._seconds) as time:
+                return await self._read(bucket, key, share, limit, time)
         except TimeoutError as late:
             raise Refused(Reason.TIMEOUT, f"not done within {self._seconds:g} s") from late
         except _UNUSABLE as unusable:
             raise SettingsInvalid(f"image_connection: {unusable}") from unusable
+        except CredentialRetrievalError as failed:
+            raise ObjectStoreUnavailable(f"image_connection: {failed}") from failed
         except ClientError as failed:
+            if (code := failed.response.get("Error", {}).get("Code")) in _LOGIN:
+                raise ObjectStoreUnavailable(f"image_connection: {code}") from failed
             raise _answer_refusal(failed) from failed
         except _FAILURES as failed:
             raise _refusal(failed) from failed
@@ -90,7 +104,9 @@ class S3Images:
             raise Refused(Reason.URI_FORBIDDEN, "the place is not among image_buckets")
         return bucket, key
 
-    async def _read(self, bucket: str, key: str, share: Share, limit: int) -> bytes:
+    async def _read(
+        self, bucket: str, key: str, share: Share, limit: int, time: asyncio.Timeout
+    ) -> bytes:
         ask = partial(self._client.get_object, Bucket=bucket, Key=key)
         reply = await self._threads.run(ask, undo=lambda late: late["Body"].close())
         body = reply["Body"]
@@ -103,12 +119,21 @@ class S3Images:
                 size += len(block)
                 if size > limit:
                     raise Refused(Reason.IMAGE_TOO_LARGE, f"more than {limit} bytes")
-                await share.grow(len(block))
+                await _excused(time, share.grow(len(block)))
                 blocks.append(block)
             return b"".join(blocks)
         finally:
             # In a thread, for a read that was given up may still be under way.
             self._threads.later(body.close)
+
+
+async def _excused(limit: asyncio.Timeout, waiting: Awaitable[None]) -> None:
+    """Wait for our own turn at the budget, which is not the store's fault."""
+    loop, until = asyncio.get_running_loop(), limit.when()
+    started = loop.time()
+    limit.reschedule(None)
+    await waiting
+    limit.reschedule(until and until + loop.time() - started)
 
 
 def _lies_in(path: str, bucket: str, place: str) -> bool:

@@ -15,6 +15,7 @@ from transformers import (
     SiglipTokenizer,
 )
 
+from clip_scoring.errors import WeightsInvalid
 from clip_scoring.models.pooled import ARGMAX_POOLING_EOS
 from clip_scoring.models.weights import Architecture, Weights
 
@@ -41,6 +42,8 @@ class CaptionTokenizer:
         self._end: int = self._tokenizer.eos_token_id
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._end if pad is None else pad
+        if self._pad is None:
+            raise WeightsInvalid(f"weights {weights.folder}: the tokenizer has no padding token")
         self._masks = "attention_mask" in self._tokenizer.model_input_names
         # Trimming is exact where attention is causal and the text is pooled at its end. The
         # largest id must then not be the padding's.
@@ -77,13 +80,21 @@ class CaptionTokenizer:
     def _tokens(self, ids: list[int]) -> Tokens:
         if len(ids) <= self._context:
             return Tokens(tuple(ids), cut=False)
-        return Tokens((*ids[: self._context - 1], self._end), cut=True)
+        kept = ids[: self._context]
+        if ids[-1] == self._end:  # there are tokenizers that add none
+            kept = [*kept[:-1], self._end]
+        return Tokens(tuple(kept), cut=True)
 
 
 def tokenizer_of(weights: Weights) -> Any:
     """A concrete class by the files that are there: none of them can name code of its own."""
+    kind: Any = PreTrainedTokenizerFast
     if weights.architecture is Architecture.CLIP:
-        return CLIPTokenizer.from_pretrained(weights.folder, local_files_only=True)
-    if (weights.folder / "spiece.model").is_file():
-        return SiglipTokenizer.from_pretrained(weights.folder, local_files_only=True)
-    return PreTrainedTokenizerFast.from_pretrained(weights.folder, local_files_only=True)
+        kind = CLIPTokenizer
+    elif (weights.folder / "spiece.model").is_file():
+        kind = SiglipTokenizer
+    try:
+        return kind.from_pretrained(weights.folder, local_files_only=True)
+    except Exception as broken:  # the tokenizers library raises that and no other
+        first_line = (str(broken).strip() or type(broken).__name__).splitlines()[0]
+        raise WeightsInvalid(f"weights {weights.folder}: tokenizer: {first_line}") from broken

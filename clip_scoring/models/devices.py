@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from clip_scoring.errors import SettingsInvalid
+from clip_scoring.errors import DeviceLost, SettingsInvalid
 from clip_scoring.fingerprint import Dtype
 
 _CPU_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -64,3 +66,12 @@ def cpu_flags() -> frozenset[str]:
     except OSError:
         return frozenset()
     return frozenset(found[1].split()) if found else frozenset()
+
+
+@contextmanager
+def memory_needed_for(what: str) -> Iterator[None]:
+    """Where less work at once is no remedy: raises DeviceLost when the memory is not there."""
+    try:
+        yield
+    except torch.OutOfMemoryError as full:
+        raise DeviceLost(f"no memory on the device for {what}") from full

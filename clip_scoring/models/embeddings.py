@@ -77,7 +77,8 @@ class Embedder(Generic[K, T]):
     def _keep(self, key: K, embedding: Embedding | None) -> None:
         if embedding is None or not np.isfinite(embedding).all():
             return
-        self._kept[key] = embedding
+        # A copy: a row of the batch's array would keep all of it alive.
+        self._kept[key] = embedding if embedding.base is None else embedding.copy()
         self._kept.move_to_end(key)
         if len(self._kept) > self._most_kept:
             self._kept.popitem(last=False)

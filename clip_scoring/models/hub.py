@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import time
@@ -109,9 +110,28 @@ def _cached(repository: str, revision: str, cache: Path | None) -> Path | None:
     except (LocalEntryNotFoundError, HFValidationError):
         return None
     folder = Path(found)
-    # Other programs cache single files of a revision, a tokenizer for example.
-    whole = (folder / "config.json").is_file() and any(folder.glob("*.safetensors"))
-    return folder if whole else None
+    return folder if _is_whole(folder) else None
+
+
+def _is_whole(folder: Path) -> bool:
+    """False for single files that another program cached, and after a download that was killed."""
+    there = {each.name for each in folder.iterdir()}
+    index = folder / "model.safetensors.index.json"
+    try:
+        tensors = (
+            set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            if index.name in there
+            else {each for each in there if each.endswith(".safetensors")}
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return (
+        bool(tensors)
+        and tensors <= there
+        and "config.json" in there
+        and bool(there & {"preprocessor_config.json", "processor_config.json"})
+        and bool(there & {"tokenizer.json", "vocab.json", "spiece.model"})
+    )
 
 
 def _downloaded(

@@ -12,6 +12,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 
 from clip_scoring.models.captions import tokenizer_of
+from clip_scoring.models.devices import memory_needed_for
 from clip_scoring.models.weights import Architecture, Weights
 
 _PROCESSORS = {
@@ -37,7 +38,8 @@ def reference_similarities(
         return_tensors="pt", padding="max_length", truncation=True,
         max_length=model.config.text_config.max_position_embeddings,
     )  # fmt: skip
-    seen = model.get_image_features(**pixels.to(model.device)).pooler_output
-    read = model.get_text_features(**text.to(model.device)).pooler_output
+    with memory_needed_for("the reference"):
+        seen = model.get_image_features(**pixels.to(model.device)).pooler_output
+        read = model.get_text_features(**text.to(model.device)).pooler_output
     cosines: list[float] = torch.nn.functional.cosine_similarity(seen, read).tolist()
     return cosines

@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any, Protocol
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import CLIPModel, SiglipModel
 from transformers.utils import logging as transformers_logging
 
 from clip_scoring.errors import WeightsInvalid
+from clip_scoring.models.devices import memory_needed_for
 from clip_scoring.models.pooled import caption_embeddings, image_embeddings, pooled_at
 from clip_scoring.models.weights import Architecture, Weights
 
@@ -103,11 +105,12 @@ def load_model(weights: Weights, *, dtype: torch.dtype, device: str) -> Any:
             dtype=dtype,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as broken:
+    except (OSError, ValueError, RuntimeError, SafetensorError, StrictDataclassError) as broken:
         first_line = str(broken).strip().splitlines()[0]
         raise WeightsInvalid(f"weights {weights.folder}: {first_line}") from broken
     if missing := sorted(report["missing_keys"]):
         raise WeightsInvalid(
             f"weights {weights.folder}: {len(missing)} tensors are missing, among them {missing[0]}"
         )
-    return model.to(device).eval()
+    with memory_needed_for(f"weights {weights.folder}"):
+        return model.to(device).eval()

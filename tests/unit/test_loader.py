@@ -126,6 +126,9 @@ def test_closing_gives_up_what_is_in_flight(loader: ImageLoader, fetcher: Counti
             loader.load(records("2.png"))
         loader.close()
         assert isinstance(asked.exception(), CancelledError)
+    with pytest.raises(CancelledError, match="closed"):
+        loader.load(records("1.png"))
+    loader.close()
 
 
 def test_counts_say_what_was_fetched(loader: ImageLoader) -> None:
