@@ -1,33 +1,43 @@
-"""`python -m benchmarks [planning] [sink] [long_run]`: measure, print and keep the figures."""
+"""`python -m benchmarks [NAME ...]`: measure, print, keep, and put the figures into docs/."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 
-from benchmarks import long_run, planning, sink
+from benchmarks import accuracy, dag, engine, loading, long_run, planning, repeats, sink
 from benchmarks.figures import Result, keep, show
+from benchmarks.pages import write_pages
 
 BENCHMARKS: dict[str, Callable[[bool], Result]] = {
     "planning": planning.measure,
     "sink": sink.measure,
     "long_run": long_run.measure,
+    "loading": loading.measure,
+    "engine": engine.measure,
+    "repeats": repeats.measure,
+    "dag": dag.measure,
+    "accuracy": accuracy.measure,
 }
+ON_REQUEST: dict[str, Callable[[bool], Result]] = {"dag_vit": dag.measure_vit}
+"""Those that take long and say little more than the others."""
 
 
 def main() -> None:
     """Run the named benchmarks, or all; a missed target is printed, never hidden."""
+    known = BENCHMARKS | ON_REQUEST
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
     parser.add_argument("--quick", action="store_true", help="small sizes; keeps no results")
     arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(BENCHMARKS):
-        parser.error(f"no benchmark {sorted(unknown)[0]!r}: choose from {', '.join(BENCHMARKS)}")
+    if unknown := set(arguments.names) - set(known):
+        parser.error(f"no benchmark {sorted(unknown)[0]!r}: choose from {', '.join(known)}")
     for name in arguments.names or BENCHMARKS:
-        result = BENCHMARKS[name](arguments.quick)
+        result = known[name](arguments.quick)
         show(name, result)
         if not arguments.quick:
             keep(name, result)
+            write_pages()
 
 
 if __name__ == "__main__":

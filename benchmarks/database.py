@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,13 +58,15 @@ def vacuum(world: World) -> None:
         connection.exec_driver_sql("VACUUM ANALYZE")
 
 
-def in_process(module: str, world: World, *arguments: str) -> Any:
+def in_process(
+    module: str, world: World, *arguments: str, environment: Mapping[str, str] = os.environ
+) -> Any:
     """What `python -m module` prints as JSON, in a process of its own over the same database."""
     url = world.engine.url.render_as_string(hide_password=False)
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         cwd=REPOSITORY,
-        env={**os.environ, URL: url},
+        env={**environment, URL: url},
         stdout=subprocess.PIPE,
         text=True,
         check=True,

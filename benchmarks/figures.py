@@ -38,8 +38,10 @@ class Result:
     """The figures of one benchmark and what they were made from."""
 
     figures: Sequence[Figure]
-    postgresql: str
+    postgresql: str | None = None
     details: Mapping[str, object] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """Rows that could not be measured here, and why."""
 
 
 def in_turns(
@@ -64,16 +66,24 @@ def middle(values: Sequence[float]) -> float:
     return round(median(values), 6)
 
 
+def written(value: float) -> str:
+    """For people: two digits after the point, or two in all of what is very small."""
+    return f"{value:,.2f}" if value == 0 or abs(value) >= 0.01 else f"{value:.1e}"
+
+
 def show(name: str, result: Result) -> None:
     """Print one line per figure."""
     print(f"\n{name}")
     for each in result.figures:
-        line = f"  {each.what:<46}{each.value:>12,.2f} {each.unit:<9}"
-        if each.ratio is not None:
-            line += f"{each.ratio:>6.2f}x of {each.baseline_what} ({each.baseline:,.2f})"
+        line = f"  {each.what:<46}{written(each.value):>12} {each.unit:<9}"
+        if each.baseline is not None:
+            ratio = each.value / each.baseline
+            line += f"{ratio:>6.2f}x of {each.baseline_what} ({written(each.baseline)})"
         for target, met in each.targets.items():
             line += f"  [{target}: {'met' if met else 'MISSED'}]"
         print(line, flush=True)
+    for what, why in result.missing.items():
+        print(f"  {what:<46}{why}", flush=True)
 
 
 def keep(name: str, result: Result) -> None:
@@ -81,8 +91,9 @@ def keep(name: str, result: Result) -> None:
     tree = {
         "benchmark": name,
         "measured_on": datetime.now(UTC).date().isoformat(),
-        "machine": {**machine(), "postgresql": result.postgresql},
+        "machine": machine() | ({"postgresql": result.postgresql} if result.postgresql else {}),
         "figures": [_rounded({**asdict(each), "ratio": each.ratio}) for each in result.figures],
+        "missing": result.missing,
         "details": result.details,
     }
     RESULTS.mkdir(exist_ok=True)
@@ -93,4 +104,6 @@ def keep(name: str, result: Result) -> None:
 
 
 def _rounded(tree: dict[str, object]) -> dict[str, object]:
-    return {k: round(each, 3) if isinstance(each, float) else each for k, each in tree.items()}
+    return {
+        k: float(f"{each:.6g}") if isinstance(each, float) else each for k, each in tree.items()
+    }
