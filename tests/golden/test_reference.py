@@ -1,0 +1,68 @@
+"""What the product promises of float32, on hundreds of images of all sizes and modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+
+from benchmarks.random_weights import write_weights
+from benchmarks.specimens import Specimen, by_product, by_transformers, specimens
+from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.models.clip import Engine, open_clip
+from clip_scoring.models.weights import Weights, open_weights
+
+COUNTS = {
+    "640×480": 122, "1024×768": 12, "2048×1536": 3, "200×300": 90, "odd sizes": 15,
+    "mixed modes": 63,
+}  # fmt: skip
+EXACT = 1e-6
+FAST = {"ViT-B/32": 2e-4, "tiny": 1e-2}
+"""The embedded weights are trained, on 64 pixels: few levels of a pixel mean more to them."""
+
+
+@pytest.fixture(scope="module")
+def given() -> list[Specimen]:
+    return specimens(COUNTS)
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weights]:
+    """ViT-B/32 with random weights."""
+    folder = write_weights(tmp_path_factory.mktemp("weights"))
+    yield open_weights(str(folder))
+    (folder / "model.safetensors").unlink()  # pytest keeps folders, and this is 600 MB
+
+
+def test_the_embedded_weights_give_what_transformers_gives_for_every_size_and_mode(
+    given: list[Specimen],
+) -> None:
+    compare(open_weights("tiny"), given, tolerance_of_fast=FAST["tiny"])
+
+
+def test_weights_of_full_size_give_what_transformers_gives_for_every_size_and_mode(
+    full_size: Weights, given: list[Specimen]
+) -> None:
+    # A pass over all of them takes half a minute: in tier fast a third, and what is hard for it.
+    fast = [at for at, each in enumerate(given) if at % 3 == 0 or each.group == "odd sizes"]
+    compare(full_size, given, tolerance_of_fast=FAST["ViT-B/32"], fast=fast)
+
+
+def compare(
+    weights: Weights,
+    given: list[Specimen],
+    *,
+    tolerance_of_fast: float,
+    fast: Sequence[int] | None = None,
+) -> None:
+    assert len(given) >= 300
+    expected = by_transformers(weights.folder, given)
+    assert np.ptp(expected) > 0.05  # they tell pairs apart, so being near means something
+    exact = weights.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32)
+    scorer = open_clip(weights, exact, Engine())
+    found = by_product(scorer, weights, Tier.EXACT, given)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=EXACT)
+    places = range(len(given)) if fast is None else fast
+    found = by_product(scorer, weights, Tier.FAST, [given[at] for at in places])
+    np.testing.assert_allclose(found, expected[list(places)], rtol=0, atol=tolerance_of_fast)
