@@ -17,10 +17,10 @@ from transformers import CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from benchmarks.photographs import MODES, encoded, photograph, words
+from clip_scoring.decoder import resize_of
 from clip_scoring.fingerprint import Tier
 from clip_scoring.images.decode import decode
 from clip_scoring.models.clip import ClipScorer
-from clip_scoring.models.resize import TorchResize
 from clip_scoring.models.weights import Weights
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Score
@@ -124,7 +124,7 @@ def by_product(
     scorer: ClipScorer, weights: Weights, tier: Tier, given: Sequence[Specimen]
 ) -> Similarities:
     """Similarities by the product; the scorer knows the captions from the tier before."""
-    resize = TorchResize() if tier is Tier.FAST else None
+    resize = resize_of(tier, weights.geometry)
     found: list[Outcome] = []
     for at in range(0, len(given), _BATCH):
         some = given[at : at + _BATCH]

@@ -23,13 +23,15 @@ from clip_scoring.images.refusal import Refused
 _MEMORY_FOR_ONE_IMAGE = 3 * 2**29
 """Bytes beyond what the process needs by itself: 50 million pixels, six times over."""
 _PR_SET_PDEATHSIG = 1
+_FEWEST_PIXELS = 128
 
 
 def main(geometry: str, tier: str, channel: str, memory: str) -> None:
     """Decode the bodies that are announced on the socket until it is closed."""
     _die_with_parent()
     warnings.simplefilter("ignore")  # what matters of an odd file becomes a refusal
-    wanted, resize = _geometry(geometry), _resize(Tier(tier))
+    wanted = _geometry(geometry)
+    resize = resize_of(Tier(tier), wanted)
     with (
         socket.socket(fileno=int(channel)) as announced,
         mmap.mmap(int(memory), 0) as shared,
@@ -57,8 +59,12 @@ def _geometry(text: str) -> Geometry:
     return Geometry(**{**tree, "fit": Fit(tree["fit"]), "crop": crop})
 
 
-def _resize(tier: Tier) -> Resize | None:
-    if tier is Tier.EXACT:
+def resize_of(tier: Tier, geometry: Geometry) -> Resize | None:
+    """What brings images to the size in this tier; None does it exactly.
+
+    Also in tier `fast` where the towers take small images: there each level of a pixel counts.
+    """
+    if tier is Tier.EXACT or min(geometry.shape[:2]) < _FEWEST_PIXELS:
         return None
     from clip_scoring.models.resize import (  # noqa: PLC0415  # torch takes seconds
         TorchResize,

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from clip_scoring.geometry import Fit, Geometry
-from clip_scoring.images.modes import lies_on_its_side, rgb, upright
+from clip_scoring.images.modes import is_turned, lies_on_its_side, rgb, upright
 from clip_scoring.images.refusal import Refused
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Reason
@@ -19,8 +19,9 @@ PLUGINS = (TiffImagePlugin, WebPImagePlugin)
 """Imported here, or the first image would make Pillow import all of its forty."""
 MAX_PIXELS = 50_000_000
 MAX_ASPECT = 50
-_DRAFT_MARGIN = 2
-"""A JPEG decoded at less than so many times the target changes similarities by up to 4e-4."""
+_DRAFT_MARGIN, _DRAFT_EDGE = 3, 448
+"""A JPEG is decoded at so many times the target and no smaller than this: similarities then change
+by less than 2e-4."""
 
 
 class Resize(Protocol):
@@ -33,13 +34,16 @@ class Resize(Protocol):
         self,
         image: Image.Image,
         *,
+        extent: tuple[float, float],
         size: tuple[int, int],
         window: tuple[int, int, int, int],
         kernel: int,
     ) -> Pixels:
         """An RGB image brought to `size` (height, width); of that only the window, in one piece.
 
-        `window` is (top, left, bottom, right) and lies inside of `size`.
+        `extent` is how far the picture reaches into the image: decoded at a reduced scale, its
+        last pixels may hold only a part of one. `window` is (top, left, bottom, right) and lies
+        inside of `size`.
         """
 
 
@@ -132,27 +136,49 @@ def _fast(image: Image.Image, geometry: Geometry, resize: Resize) -> Pixels:
     if geometry.resample not in resize.kernels:  # no gain, and draft shifts what nearest picks
         return _cropped(_resized(_upright_rgb(image), geometry), geometry)
     if isinstance(image, JpegImagePlugin.JpegImageFile):
-        width, height = _drafted(image, geometry)
+        across, down = _drafted(image, geometry)
+        if lies_on_its_side(image):
+            across, down = down, across
         image = _upright_rgb(image)
     else:
         image = _upright_rgb(image)
-        width, height = _target(geometry, *image.size)
+        across, down = [(edge, float(edge)) for edge in image.size]
+    width, height = _target(geometry, across[0], down[0])
     crop = geometry.crop or (height, width)
     top, left = (height - crop[0]) // 2, (width - crop[1]) // 2
     fits = top >= 0 and left >= 0
     window = (top, left, top + crop[0], left + crop[1]) if fits else (0, 0, height, width)
-    pixels = resize(image, size=(height, width), window=window, kernel=geometry.resample)
+    pixels = resize(
+        image,
+        extent=(down[1], across[1]),
+        size=(height, width),
+        window=window,
+        kernel=geometry.resample,
+    )
     return pixels if fits else _padded_crop(pixels, *crop)
 
 
-def _drafted(image: JpegImagePlugin.JpegImageFile, geometry: Geometry) -> tuple[int, int]:
-    """Width and height to resize to, by the original size; the image will be decoded smaller."""
-    stored = image.size
+def _drafted(image: Image.Image, geometry: Geometry) -> tuple[tuple[int, float], tuple[int, float]]:
+    """By axis, across and down: the stored length, and that of the picture in what gets decoded.
+
+    A large JPEG will be decoded at a reduced scale. One that EXIF data turn is not, unless its
+    edges are multiples of every scale: the part of a pixel would come to lie at its beginning.
+    """
+    width, height = image.size
+    whole = (width, float(width)), (height, float(height))
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
+        return whole
+    if is_turned(image) and (width % 8 or height % 8):
+        return whole
     lying = lies_on_its_side(image)
-    width, height = _target(geometry, *(stored[::-1] if lying else stored))
-    needed = (height, width) if lying else (width, height)
-    image.draft(image.mode, (_DRAFT_MARGIN * needed[0], _DRAFT_MARGIN * needed[1]))
-    return width, height
+    wanted = _target(geometry, *((height, width) if lying else (width, height)))
+    needed = [max(_DRAFT_MARGIN * each, _DRAFT_EDGE) for each in wanted]
+    across, down = needed[::-1] if lying else needed
+    drafted = image.draft(image.mode, (across, down))
+    if drafted is None:
+        return whole
+    _, (_, _, right, bottom) = drafted
+    return (width, right), (height, bottom)
 
 
 def _resized(image: Image.Image, geometry: Geometry) -> Image.Image:

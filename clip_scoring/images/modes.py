@@ -24,6 +24,14 @@ def upright(image: Image.Image) -> Image.Image:
     return image
 
 
+def is_turned(image: Image.Image) -> bool:
+    """Whether `upright` will change anything; decodes nothing of a JPEG."""
+    try:
+        return _orientation(image) in _TURNED
+    except _UNREADABLE_EXIF:
+        return False
+
+
 def lies_on_its_side(image: Image.Image) -> bool:
     """Whether `upright` will swap width and height; decodes nothing of a JPEG."""
     try:

@@ -34,18 +34,20 @@ class TorchResize:
         self,
         image: Image.Image,
         *,
+        extent: tuple[float, float],
         size: tuple[int, int],
         window: tuple[int, int, int, int],
         kernel: int,
     ) -> NDArray[np.uint8]:
         """An RGB image brought to `size` (height, width); of that the window, uint8 (H, W, 3).
 
-        `window` is (top, left, bottom, right) and lies inside of `size`.
+        `extent` (height, width) is how much of the image the picture fills, `window` is (top,
+        left, bottom, right) and lies inside of `size`.
         """
         mode, reach = _MODES[kernel]
         (height, width), (top, left, bottom, right) = size, window
-        rows = _cut(image.height, height, (top, bottom), reach)
-        columns = _cut(image.width, width, (left, right), reach)
+        rows = _cut(image.height, (extent[0], height), (top, bottom), reach)
+        columns = _cut(image.width, (extent[1], width), (left, right), reach)
         if columns.stop - columns.start > _WORTH_COPYING * image.width:
             columns = _Cut(0, image.width, columns.factor, 0)
         kept = _memory(image)[rows.start : rows.stop, columns.start : columns.stop]
@@ -90,13 +92,15 @@ class _Cut:
     skipped: int
 
 
-def _cut(length: int, target: int, wanted: tuple[int, int], reach: int) -> _Cut:
-    """The pixels that `wanted` (start, stop) of the result needs, when `length` become `target`.
+def _cut(length: int, scale: tuple[float, int], wanted: tuple[int, int], reach: int) -> _Cut:
+    """The pixels of `length` that `wanted` (start, stop) of the result needs.
 
+    `scale` says how many of them become how many of the result.
     The end may lie anywhere. The beginning has to lie where the grids of both sizes meet, or the
     result would be moved by a part of a pixel.
     """
-    step, factor = length / target, (target + 2**-20) / length  # the excess: never one too few
+    extent, target = scale
+    step, factor = extent / target, (target + 2**-20) / extent  # the excess: never one too few
     around = reach * max(step, 1.0)
     stop = min(length, ceil((wanted[1] - 0.5) * step + around) + 1)
     skippable = np.arange(max(0, int(wanted[0] - (around + 1) / step)) + 1)

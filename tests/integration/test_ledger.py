@@ -65,9 +65,7 @@ def test_plan_prints_the_shards_and_run_works_them(command: Command, world: Worl
     world.check_invariants()
 
 
-def test_a_run_by_several_processes_scores_each_record_once(
-    command: Command, world: World
-) -> None:
+def test_a_run_by_several_processes_scores_each_record_once(command: Command, world: World) -> None:
     code, lines = command("run", *DAY, "--run-key", "mine", "--processes", "2")
     assert (code, lines[-1]) == (0, "planned 11  scored 9  rejected 2  pending 0")
     assert world.sql("SELECT count(*), sum(scored + rejected) FROM clip.shard") == [(3, 11)]

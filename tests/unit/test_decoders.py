@@ -29,6 +29,7 @@ from clip_scoring.records import Reason, Rejection
 
 REPOSITORY = Path(__file__).parents[2]
 GEOMETRY = Geometry(Fit.SHORTEST_EDGE, 32, 32, 3, (32, 32))
+LARGE = Geometry(Fit.SHORTEST_EDGE, 224, 224, 3, (224, 224))
 ANSWERS_NONSENSE = """
 import socket, sys
 channel = socket.socket(fileno=int(sys.argv[1]))
@@ -46,8 +47,12 @@ def image(seed: int = 1, width: int = 90, height: int = 70) -> bytes:
     return stream.getvalue()
 
 
-def pool(*, tier: Tier = Tier.EXACT, count: int = 1, seconds: float = 60.0) -> Decoders:
-    return Decoders(decoder_command(GEOMETRY, tier), GEOMETRY.shape, count=count, seconds=seconds)
+def pool(*, count: int = 1, seconds: float = 60.0) -> Decoders:
+    return pool_for(GEOMETRY, Tier.EXACT, count=count, seconds=seconds)
+
+
+def pool_for(geometry: Geometry, tier: Tier, *, count: int = 1, seconds: float = 60.0) -> Decoders:
+    return Decoders(decoder_command(geometry, tier), geometry.shape, count=count, seconds=seconds)
 
 
 def using(decoders: Decoders, work: Callable[[Decoders], Awaitable[None]]) -> None:
@@ -95,15 +100,21 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "fuzz" / "deadly"))
 
 
-@pytest.mark.parametrize("tier", Tier)
-def test_a_process_gives_the_pixels_that_decode_gives(tier: Tier) -> None:
+@pytest.mark.parametrize(
+    ("tier", "geometry", "resize"),
+    [(Tier.EXACT, GEOMETRY, None), (Tier.EXACT, LARGE, None), (Tier.FAST, LARGE, TorchResize()),
+     (Tier.FAST, GEOMETRY, None)],
+    ids=["exact small", "exact", "fast", "fast small"],
+)  # fmt: skip
+def test_a_process_gives_the_pixels_that_its_tier_says(
+    tier: Tier, geometry: Geometry, resize: TorchResize | None
+) -> None:
     async def work(decoders: Decoders) -> None:
         for seed, size in enumerate([(90, 70), (33, 500), (8, 8), (1200, 900)]):
-            expected = decode(image(seed, *size), GEOMETRY, resize)
+            expected = decode(image(seed, *size), geometry, resize)
             np.testing.assert_array_equal(await decoders.decode(image(seed, *size)), expected)
 
-    resize = None if tier is Tier.EXACT else TorchResize()
-    using(pool(tier=tier), work)
+    using(pool_for(geometry, tier), work)
 
 
 def test_a_refusal_comes_over_with_reason_and_detail() -> None:
