@@ -100,7 +100,7 @@ def _measured(
         raise SettingsInvalid("torch sees no GPU")
     fingerprint = weights.fingerprint(tier=setting.tier, dtype=setting.dtype)
     scorer = open_clip(weights, fingerprint, Engine(device=setting.device, cache=cache))
-    for tier in Tier:
+    for tier in LARGEST:
         yield replace(setting, tier=tier), by_product(scorer, weights, tier, given)
 
 

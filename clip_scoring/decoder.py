@@ -64,6 +64,8 @@ def resize_of(tier: Tier, geometry: Geometry) -> Resize | None:
 
     Also in tier `fast` where the towers take small images: there each level of a pixel counts.
     """
+    if tier not in {Tier.EXACT, Tier.FAST}:
+        raise ValueError(f"tier {tier} is none of a decoder process")
     if tier is Tier.EXACT or min(geometry.shape[:2]) < _FEWEST_PIXELS:
         return None
     from clip_scoring.models.resize import (  # noqa: PLC0415  # torch takes seconds

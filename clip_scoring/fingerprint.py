@@ -24,6 +24,8 @@ class Tier(StrEnum):
     EXACT = "exact"
     FAST = "fast"
     """JPEG decoded at a reduced scale, resized by torch: within few levels of `exact`."""
+    NVJPEG = "nvjpeg"
+    """Plain JPEG decoded and resized on the GPU, everything else as in `fast`."""
 
 
 @dataclass(frozen=True, slots=True)

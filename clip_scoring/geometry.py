@@ -32,3 +32,21 @@ class Geometry:
         """Shape of the pixels: (height, width, 3)."""
         height, width = self.crop or (self.height, self.width)
         return height, width, 3
+
+    def target(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that an image of this size is resized to, before any crop."""
+        if self.fit is Fit.STRETCH:
+            return self.width, self.height
+        edge = self.height
+        if width <= height:
+            return edge, int(edge * height / width)
+        return int(edge * width / height), edge
+
+    def window(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """What the crop keeps of a resized image: (top, left, bottom, right).
+
+        Top or left is below 0 where the image is smaller than the crop.
+        """
+        tall, wide = self.crop or (height, width)
+        top, left = (height - tall) // 2, (width - wide) // 2
+        return top, left, top + tall, left + wide

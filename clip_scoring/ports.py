@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -54,6 +54,28 @@ class Source(Protocol):
 
     def measured(self) -> Measures:
         """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
+
+
+class ImageDecoders(Protocol):
+    """Decodes many images at once, in one event loop."""
+
+    count: int
+    """How many may be busy."""
+    on_change: Callable[[], None]
+    """Called after `busy` has changed."""
+
+    @property
+    def busy(self) -> int:
+        """How many decode at this moment."""
+
+    async def decode(self, body: bytes) -> Pixels:
+        """The pixels of one image; a bad one raises what the loader makes a Rejection of."""
+
+    def measured(self) -> Measures:
+        """Counts of what happened since this was asked last."""
+
+    async def close(self) -> None:
+        """End processes and threads; nothing may be decoding any more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,7 +16,7 @@ from clip_scoring.records import Reason, Record, Rejection, Score
 Reference = Callable[[Sequence[tuple[bytes, str]]], list[float]]
 
 _OF_TOWERS = 1e-5
-_OF_PIXELS = {Tier.EXACT: 0.0, Tier.FAST: 5.0}
+_OF_PIXELS = {Tier.EXACT: 0.0, Tier.FAST: 5.0, Tier.NVJPEG: 5.0}
 """Mean difference in levels. What it does to a similarity is up to the weights, so that no bound on
 similarities would fit all of them."""
 _OF_DTYPE = {Dtype.FLOAT32: 0.0, Dtype.FLOAT16: 5e-3, Dtype.BFLOAT16: 2e-2, Dtype.INT8: 3e-2}

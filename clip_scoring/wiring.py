@@ -14,8 +14,9 @@ from sqlalchemy import Engine
 
 from clip_scoring.errors import SettingsInvalid, ShardLost, WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.geometry import Geometry
 from clip_scoring.images.addresses import parse_networks
-from clip_scoring.images.decode import decode
+from clip_scoring.images.decode import decode, is_plain_jpeg
 from clip_scoring.images.decoders import Decoders, decoder_command
 from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.http import HttpFetcher
@@ -25,7 +26,7 @@ from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.options import RunOptions
 from clip_scoring.planning import judge_run, plan_run, preview
-from clip_scoring.ports import Loader, Scorer, Sink, Source
+from clip_scoring.ports import ImageDecoders, Loader, Scorer, Sink, Source
 from clip_scoring.quality import Gates
 from clip_scoring.registrations import (
     BucketPlace,
@@ -340,6 +341,7 @@ def _loader(
     tier: Tier,
     decoders: int,
 ) -> ImageLoader:
+    made = _decoders(settings, weights.geometry, tier=tier, count=decoders)
     http = HttpFetcher(_http_policy(registration))
     objects = None
     if registration.image_buckets:
@@ -347,8 +349,22 @@ def _loader(
         objects = S3Images(client, registration.image_buckets)
     return ImageLoader(
         Fetcher(http=http, roots=registration.image_roots, objects=objects),
-        Decoders(decoder_command(weights.geometry, tier), weights.geometry.shape, count=decoders),
+        made,
     )
+
+
+def _decoders(settings: Settings, geometry: Geometry, *, tier: Tier, count: int) -> ImageDecoders:
+    """Decoder processes, and for tier nvjpeg the GPU in front of them."""
+    if tier is not Tier.NVJPEG:
+        return Decoders(decoder_command(geometry, tier), geometry.shape, count=count)
+    from clip_scoring.models.nvjpeg import (  # noqa: PLC0415  # torch takes seconds
+        DeviceDecoders,
+        open_nvjpeg,
+    )
+
+    decode_jpegs = open_nvjpeg(_device(settings), geometry)
+    fallback = Decoders(decoder_command(geometry, Tier.FAST), geometry.shape, count=count)
+    return DeviceDecoders(decode_jpegs, geometry, plain=is_plain_jpeg, fallback=fallback)
 
 
 def _http_policy(registration: SourceRegistration) -> HttpPolicy:

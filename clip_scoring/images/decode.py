@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from clip_scoring.geometry import Fit, Geometry
+from clip_scoring.geometry import Geometry
+from clip_scoring.images.decoder_process import BODY_LIMIT
 from clip_scoring.images.modes import is_turned, lies_on_its_side, rgb, upright
 from clip_scoring.images.refusal import Refused
 from clip_scoring.ports import Pixels
@@ -22,6 +23,9 @@ MAX_ASPECT = 50
 _DRAFT_MARGIN, _DRAFT_EDGE = 3, 448
 """A JPEG is decoded at so many times the target and no smaller than this: similarities then change
 by less than 2e-4."""
+_PLAIN_HEADER = 128 * 1024
+"""Bytes before the pixels of a JPEG that is still plain: bounds what reading them takes."""
+_END_OF_JPEG = b"\xff\xd9"
 
 
 class Resize(Protocol):
@@ -68,6 +72,29 @@ def decode(body: bytes | memoryview, geometry: Geometry, resize: Resize | None =
         raise Refused(Reason.IMAGE_UNDECODABLE, type(broken).__name__) from broken
 
 
+def is_plain_jpeg(body: bytes) -> bool:
+    """Whether any JPEG decoder makes the same picture of it, nothing being left to rules of ours.
+
+    It has three colours as luminance and chrominance, no orientation, a size within the limits and
+    its end. Reads the header only, in bounded time; never raises.
+    """
+    if len(body) > BODY_LIMIT or not body.endswith(_END_OF_JPEG):
+        return False
+    try:
+        # Not Image.open: it warns of sizes that are judged here.
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(body[:_PLAIN_HEADER]))
+        _require_caps(*image.size)
+        return bool(image.tile) and _is_ycbcr(image) and not is_turned(image)
+    except Exception:  # noqa: BLE001  # as in `decode`, which will give the reason
+        return False
+
+
+def _is_ycbcr(image: JpegImagePlugin.JpegImageFile) -> bool:
+    """Whether all decoders agree that it is: by the usual numbers, and by Adobe's marker if any."""
+    numbers = [each[0] for each in image.layer]
+    return numbers == [1, 2, 3] and image.info.get("adobe_transform", 1) == 1
+
+
 def _opened(body: bytes | memoryview) -> Image.Image:
     """The image with its header read and its size checked; no pixel is decoded yet."""
     if not body:
@@ -78,12 +105,15 @@ def _opened(body: bytes | memoryview) -> Image.Image:
         raise _unidentified(bytes(body[:16])) from unknown
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
         raise Refused(Reason.IMAGE_TOO_MANY_PIXELS, "far over the limit") from bomb
-    width, height = image.size
+    _require_caps(*image.size)
+    return image
+
+
+def _require_caps(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise Refused(Reason.IMAGE_TOO_MANY_PIXELS, f"{width}x{height}, limit {MAX_PIXELS}")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise Refused(Reason.IMAGE_BAD_DIMENSIONS, f"{width}x{height}, ratio over {MAX_ASPECT}")
-    return image
 
 
 _FOREIGN_MAGIC = (
@@ -122,16 +152,6 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     return rgb(upright(image))
 
 
-def _target(geometry: Geometry, width: int, height: int) -> tuple[int, int]:
-    """Width and height that an image of this size is resized to, before any crop."""
-    if geometry.fit is Fit.STRETCH:
-        return geometry.width, geometry.height
-    edge = geometry.height
-    if width <= height:
-        return edge, int(edge * height / width)
-    return int(edge * width / height), edge
-
-
 def _fast(image: Image.Image, geometry: Geometry, resize: Resize) -> Pixels:
     if geometry.resample not in resize.kernels:  # no gain, and draft shifts what nearest picks
         return _cropped(_resized(_upright_rgb(image), geometry), geometry)
@@ -143,19 +163,17 @@ def _fast(image: Image.Image, geometry: Geometry, resize: Resize) -> Pixels:
     else:
         image = _upright_rgb(image)
         across, down = [(edge, float(edge)) for edge in image.size]
-    width, height = _target(geometry, across[0], down[0])
-    crop = geometry.crop or (height, width)
-    top, left = (height - crop[0]) // 2, (width - crop[1]) // 2
-    fits = top >= 0 and left >= 0
-    window = (top, left, top + crop[0], left + crop[1]) if fits else (0, 0, height, width)
+    width, height = geometry.target(across[0], down[0])
+    window = geometry.window(width, height)
+    fits = min(window) >= 0
     pixels = resize(
         image,
         extent=(down[1], across[1]),
         size=(height, width),
-        window=window,
+        window=window if fits else (0, 0, height, width),
         kernel=geometry.resample,
     )
-    return pixels if fits else _padded_crop(pixels, *crop)
+    return pixels if fits else _padded_crop(pixels, *geometry.shape[:2])
 
 
 def _drafted(image: Image.Image, geometry: Geometry) -> tuple[tuple[int, float], tuple[int, float]]:
@@ -171,7 +189,7 @@ def _drafted(image: Image.Image, geometry: Geometry) -> tuple[tuple[int, float],
     if is_turned(image) and (width % 8 or height % 8):
         return whole
     lying = lies_on_its_side(image)
-    wanted = _target(geometry, *((height, width) if lying else (width, height)))
+    wanted = geometry.target(*((height, width) if lying else (width, height)))
     needed = [max(_DRAFT_MARGIN * each, _DRAFT_EDGE) for each in wanted]
     across, down = needed[::-1] if lying else needed
     drafted = image.draft(image.mode, (across, down))
@@ -182,7 +200,7 @@ def _drafted(image: Image.Image, geometry: Geometry) -> tuple[tuple[int, float],
 
 
 def _resized(image: Image.Image, geometry: Geometry) -> Image.Image:
-    size = _target(geometry, *image.size)
+    size = geometry.target(*image.size)
     return image.resize(size, resample=Image.Resampling(geometry.resample))
 
 

@@ -12,11 +12,10 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from clip_scoring.images.budget import ByteBudget, Share
-from clip_scoring.images.decoders import Decoders
 from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.refusal import Refused
 from clip_scoring.measures import Measures
-from clip_scoring.ports import DecodedImage, LoadedImages, Pixels
+from clip_scoring.ports import DecodedImage, ImageDecoders, LoadedImages, Pixels
 from clip_scoring.records import Record, Rejection
 
 IN_FLIGHT = 256
@@ -32,7 +31,7 @@ class ImageLoader:
     shared: one fetch for an address, one decoding for equal bytes.
     """
 
-    def __init__(self, fetcher: Fetcher, decoders: Decoders) -> None:
+    def __init__(self, fetcher: Fetcher, decoders: ImageDecoders) -> None:
         self._fetcher = fetcher
         self._decoders = decoders
         self._stages = StageClock(decoders.count, busy=lambda: decoders.busy)

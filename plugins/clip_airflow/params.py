@@ -86,7 +86,8 @@ def _how_params(weights: list[str]) -> dict[str, Param]:
         "tier": Param(
             str(Tier.EXACT), enum=[*map(str, Tier)], title="Decode tier", section="How",
             description="exact: the reference processor's pixels. fast: two to three times as "
-            "fast, similarities differ in the fourth digit.",
+            "fast, similarities differ in the fourth digit. nvjpeg: JPEG decoded on the GPU; needs "
+            "one, and the extra nvjpeg.",
         ),
         "batch_size": Param(
             64, type="integer", minimum=1, maximum=4096, title="Batch size", section="How",

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 
 from clip_scoring.fingerprint import Tier
-from tests.fuzz.trial import Report, document, try_malformed
+from tests.fuzz.trial import TIERS, Report, document, try_malformed
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=20_000, help="malformed images for each tier")
-    parser.add_argument("--tier", type=Tier, choices=list(Tier), action="append")
+    parser.add_argument("--tier", type=Tier, choices=TIERS, action="append")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     return parser.parse_args()
 
@@ -23,7 +23,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     given = arguments()
     reports: list[Report] = []
-    for tier in given.tier or Tier:
+    for tier in given.tier or TIERS:
         reports.append(try_malformed(tier, count=given.count, seed=given.seed))
         print(json.dumps(reports[-1].as_json(), indent=2), flush=True)
     if given.out:

@@ -25,6 +25,8 @@ from tests.fuzz.malformed import Malformed, malformed
 from tests.fuzz.seeds import encoded, photograph
 
 GEOMETRY = Geometry(Fit.SHORTEST_EDGE, 224, 224, 3, (224, 224))
+TIERS = [Tier.EXACT, Tier.FAST]
+"""Those that a decoder process has."""
 _SECONDS = 20.0
 _GOOD_EVERY = 10
 """After so many malformed images a good one is decoded, whose pixels are known."""

@@ -174,7 +174,7 @@ def test_a_flag_that_is_neither_is_refused(value: object) -> None:
     ("name", "known"),
     [
         ("window", "up_to_day, day"),
-        ("tier", "exact, fast"),
+        ("tier", "exact, fast, nvjpeg"),
         ("dtype", "float32, float16, bfloat16, int8"),
         ("rescore", "missing, rejected, all"),
     ],
