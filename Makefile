@@ -63,7 +63,7 @@ check: $(STAMP) ## Look at format, lint, types and import rules
 	@PYTHONPATH=plugins $(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 
 .PHONY: bench
-bench: $(STAMP) ## Measure against baselines, with results in benchmarks/results (20 minutes)
+bench: $(STAMP) ## Measure against baselines for tens of minutes, with results in benchmarks/results
 	@$(PYTHON) -m benchmarks
 
 # A local build of torch carries a label such as +cpu, which nobody else can install.

@@ -44,6 +44,12 @@ class CaptionTokenizer:
         self._pad: int = self._end if pad is None else pad
         if self._pad is None:
             raise WeightsInvalid(f"weights {weights.folder}: the tokenizer has no padding token")
+        largest = max(self._tokenizer.get_vocab().values())
+        if largest >= config.vocab_size:
+            raise WeightsInvalid(
+                f"weights {weights.folder}: the tokenizer gives ids up to {largest}, "
+                f"the text tower knows {config.vocab_size}: they do not belong together"
+            )
         self._masks = "attention_mask" in self._tokenizer.model_input_names
         # Trimming is exact where attention is causal and the text is pooled at its end. The
         # largest id must then not be the padding's.

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import constants, errors, snapshot_download
+from huggingface_hub import HfApi, constants, errors, snapshot_download
 from huggingface_hub.errors import (
     DisabledRepoError,
     FileMetadataError,
@@ -146,9 +146,12 @@ def _downloaded(
             allow_patterns=list(_WANTED),
             ignore_patterns=_SUBFOLDERS,
         )
+        folder = Path(found)
+        if not (folder.is_dir() and _is_whole(folder)):
+            # Out of reach of the hub the library is content with a part: this call is not.
+            HfApi(endpoint=endpoint).list_repo_files(repository, revision=revision)
     except (_HTTP_ERROR, OSError, ValueError, XetDownloadError) as failed:
         raise _translated(location, failed) from failed
-    folder = Path(found)
     if not folder.is_dir():
         raise WeightsInvalid(f"weights {location}: the revision has none of the files of weights")
     return folder

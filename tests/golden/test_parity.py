@@ -225,3 +225,12 @@ def test_weights_that_are_damaged_are_refused(cropped_weights: Path, tmp_path: P
     (tmp_path / "weights" / "model.safetensors").write_bytes(b"\x10" * 100)
     with pytest.raises(WeightsInvalid):
         scorer(open_weights(str(tmp_path / "weights")))
+
+
+def test_a_tokenizer_of_other_weights_is_refused(cropped_weights: Path, tmp_path: Path) -> None:
+    shutil.copytree(cropped_weights, tmp_path / "weights")
+    config = CLIPConfig.from_pretrained(cropped_weights)
+    config.text_config.vocab_size = 40
+    CLIPModel(config).save_pretrained(tmp_path / "weights")
+    with pytest.raises(WeightsInvalid, match=r"ids up to \d+, the text tower knows 40"):
+        scorer(open_weights(str(tmp_path / "weights")))

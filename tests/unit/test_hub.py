@@ -37,7 +37,7 @@ ALLOWED = {
     "spiece.model": b"pieces",
     "model.safetensors": b"tensors",
     "model-00001-of-00002.safetensors": b"more tensors",
-    "model.safetensors.index.json": b"{}",
+    "model.safetensors.index.json": b'{"weight_map": {"a": "model-00001-of-00002.safetensors"}}',
 }
 OTHERS = {
     "README.md": b"words",
@@ -240,6 +240,16 @@ def test_single_files_cached_by_another_program_are_completed(hub: Hub, cache: P
         each.unlink()
     fetch(hub, cache)
     assert {each.name for each in found.folder.iterdir()} == set(ALLOWED)
+
+
+def test_a_part_in_the_cache_and_no_hub_may_be_asked_again(hub: Hub, cache: Path) -> None:
+    """As another program leaves it: one file, and no list of the files that there are."""
+    folder = cache / "models--owner--name" / "snapshots" / COMMIT
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_bytes(ALLOWED["config.json"])
+    hub.shutdown()
+    hub.server_close()
+    unreachable(hub, cache)
 
 
 def test_an_interrupted_download_goes_on(hub: Hub, cache: Path) -> None:
