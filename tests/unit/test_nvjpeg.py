@@ -18,7 +18,6 @@ import pytest
 import torch
 from PIL import Image
 
-from clip_scoring import wiring
 from clip_scoring.errors import DeviceLost, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.geometry import Fit, Geometry
@@ -39,6 +38,7 @@ from clip_scoring.ports import Pixels
 from clip_scoring.registrations import Registrations
 from clip_scoring.selftest import self_test
 from clip_scoring.settings import Compute, Settings
+from clip_scoring.wiring import parts
 from tests.unit.test_decode import encoded, shortest
 from tests.unit.test_tier_fast import photograph
 
@@ -468,4 +468,4 @@ def test_what_only_pillow_resizes_is_refused(geometry: Geometry) -> None:
 def test_a_worker_without_a_gpu_is_refused() -> None:
     settings = Settings(Registrations({}, {}), compute=Compute(device="cpu"))
     with pytest.raises(SettingsInvalid, match=r"^tier nvjpeg needs a GPU: take fast$"):
-        wiring._decoders(settings, GEOMETRY, tier=Tier.NVJPEG, count=1)
+        parts._decoders(settings, GEOMETRY, tier=Tier.NVJPEG, count=1)

@@ -1,0 +1,174 @@
+"""Settings to adapters: each part that a run is made of, opened as its registration says."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from clip_scoring.errors import SettingsInvalid
+from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.geometry import Geometry
+from clip_scoring.images.addresses import parse_networks
+from clip_scoring.images.decode import decode, is_plain_jpeg
+from clip_scoring.images.decoders import Decoders, decoder_command
+from clip_scoring.images.fetcher import Fetcher
+from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.loader import ImageLoader
+from clip_scoring.images.objects import S3Images
+from clip_scoring.images.policy import HttpPolicy
+from clip_scoring.models.weights import Weights, open_weights
+from clip_scoring.ports import ImageDecoders, Loader, Scorer, Source
+from clip_scoring.registrations import (
+    BucketPlace,
+    FilePlace,
+    SourceRegistration,
+    TablePlace,
+)
+from clip_scoring.runs import Run
+from clip_scoring.selftest import self_test
+from clip_scoring.settings import Settings
+from clip_scoring.stores import schema
+from clip_scoring.stores.database import connect_engine
+from clip_scoring.stores.file_source import FileSource
+from clip_scoring.stores.formats import FORMATS
+from clip_scoring.stores.local_files import LocalFiles
+from clip_scoring.stores.postgres_source import PostgresSource
+from clip_scoring.stores.rows_csv import CsvRows
+from clip_scoring.stores.s3 import S3Objects, connect_s3
+
+logger = logging.getLogger(__name__)
+
+
+def current_database(settings: Settings, *, kept: int = 0) -> Engine:
+    """Our database, whose schema this program knows; SchemaMismatch otherwise."""
+    engine = connect_engine(settings.require_database_url(), kept=kept)
+    schema.require_current(engine)
+    return engine
+
+
+def find_weights(settings: Settings, name: str | None) -> Weights:
+    """The weights of that registered name, or the settings', from their folder or the hub."""
+    location = settings.weights_location(name or settings.weights)
+    if "@" not in location:
+        return open_weights(location)
+    from clip_scoring.models.hub import fetch_snapshot, is_hub_id  # noqa: PLC0415  # takes a while
+
+    if not is_hub_id(location):
+        return open_weights(location)
+    snapshot = fetch_snapshot(location)
+    return open_weights(str(snapshot.folder), revision=snapshot.revision)
+
+
+def device_of(settings: Settings) -> str:
+    """The device that scores here: `cpu`, or `cuda` and its number."""
+    from clip_scoring.models.devices import choose_device  # noqa: PLC0415  # torch takes seconds
+
+    return choose_device(settings.compute.device, require_gpu=settings.compute.require_gpu)
+
+
+def usual_dtype_of(settings: Settings) -> Dtype:
+    """The number format for whoever names none."""
+    from clip_scoring.models.devices import usual_dtype  # noqa: PLC0415  # as above
+
+    return usual_dtype(device_of(settings))
+
+
+def open_source(settings: Settings, engine: Engine, name: str) -> Source:
+    """The registered source, over the database and its own place."""
+    registration = settings.registrations.source(name)
+    match registration.place:
+        case TablePlace() as table:
+            return PostgresSource(engine, name, table)
+        case BucketPlace() as bucket:
+            rows = FORMATS[bucket.format](bucket.image, bucket.caption)
+            client = connect_s3(settings.s3_access(bucket.connection))
+            store = S3Objects(client, bucket.bucket, bucket.prefix, rows.suffixes)
+            return FileSource(engine, name, store, rows)
+        case FilePlace() as file:
+            rows = CsvRows(file.image, file.caption, file.key)
+            return FileSource(engine, name, LocalFiles(file.path), rows)
+
+
+def open_scorer(
+    settings: Settings, weights: Weights, run: Run, *, loader: Loader, cores: int
+) -> Scorer:
+    """The scorer, after it has shown that it computes what its weights stand for."""
+    from clip_scoring.models.clip import Engine as Towers  # noqa: PLC0415  # torch takes seconds
+    from clip_scoring.models.clip import open_clip  # noqa: PLC0415  # as above
+    from clip_scoring.models.reference import reference_similarities  # noqa: PLC0415  # as above
+
+    compute = settings.compute
+    engine = Towers(
+        device=device_of(settings),
+        threads=compute.threads or cores,
+        compiled=compute.compiled,
+        rows=run.batch_size,
+        cache=compute.cache,
+    )
+    scorer = open_clip(weights, run.fingerprint, engine)
+    reference = partial(reference_similarities, weights, scorer.float32_model)
+    self_test(loader, scorer, reference, lambda body: decode(body, weights.geometry))
+    logger.info("device %s, %s, threads %d", scorer.device, run.fingerprint.dtype, engine.threads)
+    return scorer
+
+
+def open_loader(
+    settings: Settings,
+    registration: SourceRegistration,
+    weights: Weights,
+    *,
+    tier: Tier,
+    decoders: int,
+) -> ImageLoader:
+    """Fetches and decodes as the registration of the source allows."""
+    made = _decoders(settings, weights.geometry, tier=tier, count=decoders)
+    http = HttpFetcher(_http_policy(registration))
+    objects = None
+    if registration.image_buckets:
+        client = connect_s3(settings.s3_access(registration.image_connection))
+        objects = S3Images(client, registration.image_buckets)
+    return ImageLoader(
+        Fetcher(http=http, roots=registration.image_roots, objects=objects),
+        made,
+    )
+
+
+def _decoders(settings: Settings, geometry: Geometry, *, tier: Tier, count: int) -> ImageDecoders:
+    """Decoder processes, and for tier nvjpeg the GPU in front of them."""
+    if tier is not Tier.NVJPEG:
+        return Decoders(decoder_command(geometry, tier), geometry.shape, count=count)
+    from clip_scoring.models.nvjpeg import (  # noqa: PLC0415  # torch takes seconds
+        DeviceDecoders,
+        open_nvjpeg,
+    )
+
+    decode_jpegs = open_nvjpeg(device_of(settings), geometry)
+    fallback = Decoders(decoder_command(geometry, Tier.FAST), geometry.shape, count=count)
+    return DeviceDecoders(decode_jpegs, geometry, plain=is_plain_jpeg, fallback=fallback)
+
+
+def _http_policy(registration: SourceRegistration) -> HttpPolicy:
+    try:
+        networks = parse_networks(registration.allowed_networks)
+    except ValueError as wrong:
+        raise SettingsInvalid(f"source {registration.name}: allowed_networks: {wrong}") from wrong
+    return HttpPolicy(
+        allowed_networks=networks,
+        allowed_ports=registration.allowed_ports,
+        allowed_hosts=registration.allowed_hosts,
+        egress_proxy=registration.egress_proxy,
+    )
+
+
+def cores_here() -> int:
+    """Of this process; containers often allow less time than there are cores."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(cores, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # another cgroup version, or "max"
+        return cores
