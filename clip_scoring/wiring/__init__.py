@@ -7,8 +7,6 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from clip_scoring.errors import ShardLost, WeightsInvalid
 from clip_scoring.models.weights import Weights
 from clip_scoring.options import RunOptions
