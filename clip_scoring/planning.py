@@ -11,6 +11,8 @@ from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Selection, bott
 from clip_scoring.shards import KeyRange, PlannedRange, free_ranges, merged, shard_size
 
 _NO_GATES = Gates()
+_EXTREMES = 100
+"""As many of the lowest and of the highest pairs are noted with the run's metrics."""
 
 
 def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
@@ -51,7 +53,9 @@ def judge_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES)
     histogram = runs.histogram(run)
     moved = drift(histogram, runs.past_histograms(run, DRIFT_RUNS))
     summary = summary.failed(*gates.tripped(rejection_rate=summary.rejection_rate, drift=moved))
-    found = {"rejections": runs.rejections(run), "histogram": histogram, "drift": moved}
+    lowest, highest = runs.extremes(run, _EXTREMES)
+    extremes = {"lowest": lowest, "highest": highest}
+    found = {"rejections": runs.rejections(run), "histogram": histogram, "drift": moved, **extremes}
     runs.close(run, summary, {**_metrics(summary), **found})
     return summary
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.measures import Measures
-from clip_scoring.quality import Histogram
+from clip_scoring.quality import Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection
 from clip_scoring.runs import (
     Run,
@@ -51,6 +51,13 @@ class Source(Protocol):
 
     def read_pending(self, selection: Selection, limit: int) -> list[Record]:
         """The first `limit` pending records of the selection in key order."""
+
+    def find(self, record_keys: Sequence[str], *, longest: int) -> Mapping[str, Record]:
+        """The records of these names as they are now, without those that are gone.
+
+        Addresses and captions are cut after `longest` characters: this is for people to look at.
+        Raises ObjectUnreadable where a file is not what it was.
+        """
 
     def measured(self) -> Measures:
         """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
@@ -197,6 +204,9 @@ class Runs(Protocol):
 
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:
         """Those of the last succeeded runs of the same source and fingerprint, newest first."""
+
+    def extremes(self, run: Run, most: int) -> tuple[Ranked, Ranked]:
+        """The run's lowest similarities, lowest first, and its highest, highest first."""
 
     def rejections(self, run: Run) -> Mapping[str, int]:
         """The run's rejections by reason, counted from rows."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Histogram = Mapping[int, int]
 """Similarities counted in bins: bin i holds those in [i, i + 1) / BINS_PER_UNIT."""
+Ranked = Sequence[tuple[str, float]]
+"""Record keys with their similarities."""
+
 
 BINS_PER_UNIT = 1000
 DRIFT_RUNS = 7

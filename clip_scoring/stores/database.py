@@ -22,7 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, NotPermitted, SettingsInvalid
 
-_FILES = ("queries.sql", "reports.sql", "files.sql")
+_FILES = ("queries.sql", "reports.sql", "files.sql", "pages.sql", "export.sql", "upkeep.sql")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 10,
@@ -53,7 +53,7 @@ def _queries() -> dict[str, TextClause]:
 
 
 def query(name: str) -> TextClause:
-    """The query of that name in `queries.sql`, `reports.sql` or `files.sql`."""
+    """The query of that name in one of the files of SQL."""
     return _queries()[name]
 
 

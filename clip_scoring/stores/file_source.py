@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import (
@@ -93,6 +93,22 @@ class FileSource:
             if (inside := [key for key in keys if file.first_key <= key < file.stop_key])
             for record in self._records(file, inside)
         ]
+
+    def find(self, record_keys: Sequence[str], *, longest: int) -> Mapping[str, Record]:
+        """The records of these names as they are now, without those that are gone.
+
+        Each is looked up in its file: slow for many. Raises ObjectUnreadable.
+        """
+        names = self._manifest.keys(record_keys, named=self._format.names_rows)
+        return {
+            names[key]: replace(
+                record, name=names[key], image_uri=record.image_uri[:longest],
+                caption=record.caption[:longest],
+            )
+            for key in names
+            for file in self._manifest.of_keys(key, key + 1)
+            for record in self._records(file, [key])
+        }  # fmt: skip
 
     def measured(self) -> Measures:
         """What reading the files moved since this was asked last."""

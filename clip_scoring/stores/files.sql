@@ -76,6 +76,23 @@ SELECT object_row.key, object_row.record_key
 FROM clip.object_row JOIN clip.object ON object.id = object_row.object_id
 WHERE object.source = :source AND object_row.key = ANY (:keys);
 
+-- name: keys_of_names
+-- The keys of rows by their names, in the files that are there now.
+SELECT named.key, named.record_key
+FROM clip.object CROSS JOIN LATERAL (
+    SELECT key, record_key FROM clip.object_row
+    WHERE object_id = object.id AND record_key = ANY (CAST(:names AS text[]))) AS named
+WHERE object.source = :source AND object.retired_at IS NULL;
+
+-- name: keys_there
+-- Which numbers are keys of rows in the files that are there now.
+SELECT given.key, CAST(given.key AS text) AS record_key
+FROM (SELECT DISTINCT CAST(name AS bigint) AS key FROM unnest(CAST(:names AS text[])) AS name
+      WHERE name ~ '^[1-9][0-9]{0,17}$') AS given
+WHERE EXISTS (SELECT FROM clip.object
+              WHERE source = :source AND retired_at IS NULL
+                AND given.key >= first_key AND given.key < first_key + rows);
+
 -- name: retire_objects
 -- Files of the window that are gone, and older versions of those that are there.
 UPDATE clip.object SET retired_at = now()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +17,8 @@ from clip_scoring.stores.database import query
 
 log = logging.getLogger(__name__)
 
+_INTEGER = re.compile(r"-?[0-9]{1,19}")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AFTER = "\x01"
 """What `successor` appends to text; a uuid cannot hold it, so bounds on uuids look for it."""
 
@@ -34,6 +38,17 @@ class KeyColumn:
             key, after = _uuid(start)
             return self.order > key if after else self.order >= key
         return self.order >= start
+
+    def among(self, texts: Sequence[str]) -> ColumnElement[bool]:
+        """The keys that are written like this; what is no key of this type is not among them."""
+        if isinstance(self.order.type, Integer):
+            numbers = [int(each) for each in texts if _INTEGER.fullmatch(each)]
+            return self.order.in_([each for each in numbers if -(2**63) <= each < 2**63])
+        if self.is_uuid:
+            return self.order.in_(
+                [cast(each, UUID(as_uuid=False)) for each in texts if _UUID.fullmatch(each)]
+            )
+        return self.order.in_(texts)
 
     def below(self, stop: Key) -> ColumnElement[bool]:
         """Keys below `stop`."""

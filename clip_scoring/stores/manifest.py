@@ -103,6 +103,13 @@ class Manifest:
             rows = connection.execute(query("names_of_rows"), asked)
             return {row.key: row.record_key for row in rows}
 
+    def keys(self, names: Sequence[str], *, named: bool) -> dict[int, str]:
+        """The keys that rows of these names have now, where rows have names or only numbers."""
+        asked = {"source": self._source, "names": list(names)}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query("keys_of_names" if named else "keys_there"), asked)
+            return {row.key: row.record_key for row in rows}
+
     def _versions(self, found: Iterable[StoredObject]) -> dict[str, object]:
         found = list(found)
         return {

@@ -11,7 +11,7 @@ from threading import RLock
 from clip_scoring.errors import RunNotFound, ShardLost
 from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.measures import Measures
-from clip_scoring.quality import BINS_PER_UNIT, Histogram
+from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.runs import (
     Run,
@@ -238,6 +238,17 @@ class MemoryBook:
                 place = int(kept.outcome.similarity * BINS_PER_UNIT // 1)
                 bins[place] = bins.get(place, 0) + 1
         return dict(sorted(bins.items()))
+
+    def extremes(self, run: Run, most: int) -> tuple[Ranked, Ranked]:
+        """The run's lowest similarities, lowest first, and its highest, highest first."""
+        scores = [
+            (str(key), kept.outcome.similarity)
+            for (_, _, key), kept in self.outcomes.items()
+            if kept.run_id == run.id and isinstance(kept.outcome, Score)
+        ]
+        lowest = sorted(scores, key=lambda each: (each[1], each[0]))
+        highest = sorted(scores, key=lambda each: (-each[1], each[0]))
+        return lowest[:most], highest[:most]
 
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:
         """Those of the last succeeded runs of the same source and fingerprint, newest first."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from clip_scoring.measures import Measures
@@ -39,6 +39,16 @@ class MemorySource:
     def read_pending(self, selection: Selection, limit: int) -> list[Record]:
         """The first `limit` pending records of the selection in key order."""
         return self._pending(selection)[:limit]
+
+    def find(self, record_keys: Sequence[str], *, longest: int) -> Mapping[str, Record]:
+        """The records of these names as they are now, without those that are gone."""
+        return {
+            record.record_key: replace(
+                record, image_uri=record.image_uri[:longest], caption=record.caption[:longest]
+            )
+            for record, _ in self.records.values()
+            if record.record_key in set(record_keys)
+        }
 
     def measured(self) -> Measures:
         """Nothing moves."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Row
 from clip_scoring.errors import RunNotFound, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.measures import Measures
-from clip_scoring.quality import BINS_PER_UNIT, Histogram
+from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.runs import (
     Rescore,
     Run,
@@ -183,6 +183,16 @@ class PostgresRuns:
         with transaction(self._engine) as connection:
             rows = connection.execute(query("past_histograms"), {**_scope(run), "most": most})
             return [{int(place): n for place, n in row.histogram.items()} for row in rows]
+
+    def extremes(self, run: Run, most: int) -> tuple[Ranked, Ranked]:
+        """The run's lowest similarities, lowest first, and its highest, highest first."""
+        asked = {"run_id": run.id, "most": most}
+        with transaction(self._engine, statement_timeout="30min") as connection:
+            lowest, highest = (
+                [(row.record_key, row.similarity) for row in connection.execute(query(name), asked)]
+                for name in ("lowest", "highest")
+            )
+        return lowest, highest
 
     def rejections(self, run: Run) -> Mapping[str, int]:
         """The run's rejections by reason, counted from rows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from sqlalchemy import ColumnElement, Engine, MetaData, Table, Uuid, cast, func, select
 from sqlalchemy.exc import NoSuchTableError
@@ -63,6 +63,14 @@ class PostgresSource:
             # Walk the key's index and stop at the limit; never sort what is left of the shard.
             connection.exec_driver_sql("SET LOCAL enable_sort = off")
             return [Record(*row) for row in connection.execute(wanted)]
+
+    def find(self, record_keys: Sequence[str], *, longest: int) -> Mapping[str, Record]:
+        """The records of these names as they are now, without those that are gone."""
+        uri, caption = (func.left(each, longest) for each in (self._image_uri, self._caption))
+        wanted = select(self._key.value, uri, caption).where(self._key.among(record_keys))
+        with transaction(self._engine) as connection:
+            found = [Record(*row) for row in connection.execute(wanted)]
+        return {record.record_key: record for record in found}
 
     def measured(self) -> Measures:
         """Nothing beyond the time that a query takes."""

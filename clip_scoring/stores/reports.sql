@@ -26,6 +26,16 @@ FROM (SELECT coalesce(array_agg(id), '{}') AS ids FROM clip.run
 SELECT CAST(floor(CAST(similarity AS double precision) * :bins) AS integer) AS bin, count(*) AS n
 FROM clip.score WHERE run_id = :run_id GROUP BY 1 ORDER BY 1;
 
+-- name: lowest
+-- The run's pairs that fit least.
+SELECT record_key, similarity FROM clip.score WHERE run_id = :run_id
+ORDER BY similarity, record_key LIMIT :most;
+
+-- name: highest
+-- The run's pairs that fit best.
+SELECT record_key, similarity FROM clip.score WHERE run_id = :run_id
+ORDER BY similarity DESC, record_key LIMIT :most;
+
 -- name: past_histograms
 -- Histograms of the last succeeded runs of the same source and fingerprint that scored anything.
 SELECT metrics -> 'histogram' AS histogram FROM clip.run

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from clip_scoring.errors import SchemaMismatch
 from clip_scoring.stores.database import transaction
 
-SCHEMA_VERSION = "0002"
+SCHEMA_VERSION = "0003"
 
 
 def upgrade(engine: Engine) -> str:

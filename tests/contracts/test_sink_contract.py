@@ -104,6 +104,29 @@ def test_a_finished_run_counts_every_record_once(adapter: Adapter) -> None:
     assert dict(adapter.runs.rejections(run)) == {"http_404_410": 10}
 
 
+def test_the_lowest_and_the_highest_pairs_of_a_run_are_known(adapter: Adapter) -> None:
+    similarities = [n / 32 for n in range(-10, 15)]
+    scored: list[tuple[str, float]] = []
+    for shard_id in planned(adapter):
+        _, claim = adapter.sink.claim(shard_id, device="none")
+        while not claim.done:
+            at = len(scored)
+            scored += [
+                (each.record_key, similarity)
+                for each, similarity in zip(batch(adapter, claim), similarities[at:], strict=False)
+            ]
+            rows = batch(adapter, claim)
+            stop = successor(rows[-1].key) if len(batch(adapter, claim, 6)) > 5 else claim.stop
+            outcomes = [
+                (each, Score(value, caption_truncated=False))
+                for each, (_, value) in zip(rows, scored[at:], strict=True)
+            ]
+            claim = adapter.sink.commit(claim, stop, outcomes, TOOK)
+    lowest, highest = adapter.runs.extremes(adapter.runs.get("a"), 3)
+    assert list(lowest) == scored[:3]
+    assert list(highest) == scored[:-4:-1]
+
+
 def test_a_shard_that_is_not_finished_is_named_and_its_claim_is_void(adapter: Adapter) -> None:
     shard_id, *_ = planned(adapter)
     _, claim = adapter.sink.claim(shard_id, device="none")

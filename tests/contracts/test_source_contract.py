@@ -154,3 +154,20 @@ def test_what_reading_moved_is_told_once(adapter: Adapter) -> None:
     told_first = adapter.source.measured().counts
     assert all(count >= 0 for count in told_first.values())
     assert not any(adapter.source.measured().counts.values())
+
+
+def test_records_are_found_by_the_names_of_their_outcomes(adapter: Adapter) -> None:
+    records = adapter.settle(lambda _: GOOD, Rescore.MISSING)
+    names = [record.record_key for record in records[3:24:7]]
+    found = adapter.source.find([*names, "nowhere", "-1"], longest=1000)
+    assert {name: told([each])[0] for name, each in found.items()} == {
+        record.record_key: record.caption for record in records[3:24:7]
+    }
+    assert all(each.record_key == name for name, each in found.items())
+
+
+def test_what_is_found_is_cut_to_a_length(adapter: Adapter) -> None:
+    name = adapter.settle(lambda _: GOOD, Rescore.MISSING)[7].record_key
+    (found,) = adapter.source.find([name], longest=7).values()
+    assert found.caption == "caption"
+    assert len(found.image_uri) == 7
