@@ -35,6 +35,8 @@ class Site:
     port: int
     scheduled: bool
     repository: Path = REPOSITORY
+    reader: Login | None = None
+    """With which the pages read, once there is one."""
 
     @property
     def url(self) -> str:
@@ -64,13 +66,22 @@ class Site:
         """What the library and its binding read."""
         return {
             "AIRFLOW_HOME": str(self.state.airflow),
-            "AIRFLOW_CONN_CLIP_SCORING_DB": json.dumps(connection(self.login)),
+            **self._connections(),
             "CLIP_SCORING_DATABASE_URL": self.database_url,
             "CLIP_SCORING_SOURCES": str(self.state.sources),
             "PYTHONPATH": str(self.repository),
             "PYTHONUNBUFFERED": "1",
             "NO_PROXY": "*",
             "HF_HUB_OFFLINE": "1",
+        }
+
+    def _connections(self) -> dict[str, str]:
+        """Airflow connections to our database, each with its own login."""
+        logins = {"CLIP_SCORING_DB": self.login, "CLIP_SCORING_READER": self.reader}
+        return {
+            f"AIRFLOW_CONN_{name}": json.dumps(connection(login))
+            for name, login in logins.items()
+            if login is not None
         }
 
     def _airflow(self) -> dict[str, str]:
@@ -125,7 +136,7 @@ class Site:
 
 
 def connection(login: Login) -> dict[str, str | int]:
-    """The Airflow connection `clip_scoring_db`."""
+    """An Airflow connection to our database."""
     return {
         "conn_type": "postgres",
         "host": HOST,

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from stack.airflow import COMPONENTS, METADATA, OURS, Site, write_login
@@ -16,6 +17,7 @@ from stack.rest import Api, Unreachable, dag_known, ensure_pool, healthy, log_in
 
 DAG = "clip_scoring"
 POOL = "gpu"
+READER = "clip_pages"
 MOST_AT_ONCE = 4
 """As many tasks as this stack runs at the same time."""
 PREPARE_LIMIT_S = 300.0
@@ -90,6 +92,7 @@ def bring_up(crew: Crew, *, scheduled: bool, say: Callable[[str], None]) -> tupl
     site = Site(state, server.login, free_port(crew.port), scheduled)
     write_login(state)
     prepare(site)
+    site = replace(site, reader=server.create_login(READER, member_of="clip_reader"))
     say("databases are migrated, the sample records are loaded")
     site = start_airflow(crew, site)
     api = await_airflow(crew, site)
@@ -114,6 +117,8 @@ def prepare(site: Site) -> None:
     try:
         ours = ("clip_scoring", "db", "upgrade")
         finish(start(site.command(" ".join(ours), *ours, log="clip")), limit_s=PREPARE_LIMIT_S)
+        roles = ("clip_scoring", "db", "roles")
+        finish(start(site.command(" ".join(roles), *roles, log="clip")), limit_s=PREPARE_LIMIT_S)
         sample = ("clip_scoring", "sample", "--to", str(site.state.sample))
         finish(
             start(site.command("clip_scoring sample", *sample, log="clip")), limit_s=PREPARE_LIMIT_S

@@ -7,6 +7,7 @@ as an unprivileged account, with its data in a private folder that this account 
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import tempfile
@@ -98,6 +99,26 @@ class PostgresServer:
     def url(self, database: str = "postgres", driver: str = "") -> str:
         """The address of one database, with the password; see `Login.url`."""
         return self.login.url(database, driver)
+
+    def create_login(self, name: str, *, member_of: str) -> Login:
+        """A login that has the rights of one group role, with a new password."""
+        login = Login(self.login.port, secrets.token_urlsafe(24), name)
+        role, group = sql.Identifier(name), sql.Identifier(member_of)
+        connection = psycopg2.connect(self.url())
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                with suppress(errors.DuplicateObject):
+                    cursor.execute(sql.SQL("CREATE ROLE {}").format(role))
+                cursor.execute(
+                    sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}").format(
+                        role, sql.Literal(login.password)
+                    )
+                )
+                cursor.execute(sql.SQL("GRANT {} TO {}").format(group, role))
+        finally:
+            connection.close()
+        return login
 
     def create_database(self, name: str) -> None:
         """Make sure that a database of this name exists."""

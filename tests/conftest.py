@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pytest
@@ -20,6 +20,9 @@ from clip_scoring.stores import schema
 from clip_scoring.stores.database import connect_engine
 from stack.postgres import PostgresServer
 from tests.world import World
+
+if TYPE_CHECKING:
+    from tests.dags.night import Night
 
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="clip-airflow-")
 atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
@@ -65,6 +68,23 @@ def s3_client(s3_access: S3Access) -> Iterator[Any]:
     client = connect_s3(s3_access)
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def one_night() -> Iterator[Night]:
+    """PostgreSQL, API server, scheduler and DAG processor, started once for all modules."""
+    from tests.dags.night import running_night
+
+    with running_night() as night:
+        yield night
+
+
+@pytest.fixture(scope="module")
+def night(one_night: Night) -> Iterator[Night]:
+    """The running stack with the sample records, none of them scored."""
+    one_night.clear()
+    yield one_night
+    one_night.clear()
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ class Fetcher:
     """Fetches images for one event loop; what it opens, it opens at the first fetch."""
 
     def __init__(
-        self, *, http: HttpFetcher, roots: Sequence[Path], objects: S3Images | None
+        self, *, http: HttpFetcher | None, roots: Sequence[Path], objects: S3Images | None
     ) -> None:
         self._http = http
         self._files = LocalImages(roots)
@@ -39,7 +39,7 @@ class Fetcher:
 
     def measured(self) -> Measures:
         """What was fetched, and what it needed, since this was asked last."""
-        counts = Counter(self._http.counts())
+        counts = Counter(self._http.counts() if self._http else {})
         counts["bytes"] += self._bytes
         counts["fetch_retries"] += self._objects.retries if self._objects else 0
         since = {name: total - self._told[name] for name, total in counts.items()}
@@ -48,7 +48,8 @@ class Fetcher:
 
     async def close(self) -> None:
         """Close connections and end threads; nothing can be fetched afterwards."""
-        await self._http.close()
+        if self._http is not None:
+            await self._http.close()
         if self._objects is not None:
             await self._objects.close()
         await self._files.close()
@@ -56,8 +57,10 @@ class Fetcher:
     async def _fetch(self, uri: str, share: Share) -> bytes:
         scheme, path = located(uri)
         match scheme:
-            case "http" | "https":
+            case "http" | "https" if self._http is not None:
                 return await self._http.fetch(uri, share, limit=MAX_BYTES)
+            case "http" | "https":
+                raise Refused(Reason.URI_FORBIDDEN, "nothing is fetched from the web here")
             case "s3" if self._objects is not None:
                 return await self._objects.fetch(uri, share, limit=MAX_BYTES)
             case "s3":

@@ -8,7 +8,8 @@ SELECT run.id, run.run_key, run.source, run."trigger", run.state, run.window_sta
        coalesce(live.rejected, run.rejected) AS rejected,
        coalesce(NOT live.alive, false) AS stalled
 FROM clip.run LEFT JOIN LATERAL (
-    SELECT sum(scored) AS scored, sum(rejected) AS rejected, bool_or(lease_until > now()) AS alive
+    SELECT CAST(sum(scored) AS bigint) AS scored, CAST(sum(rejected) AS bigint) AS rejected,
+           bool_or(lease_until > now()) AS alive
     FROM clip.shard WHERE run_id = run.id AND run.state = 'running') AS live ON true
 WHERE run.id < :edge AND run.source = coalesce(:source, run.source)
   AND run.state = coalesce(:state, run.state) AND run."trigger" = coalesce(:trigger, run."trigger")
@@ -25,7 +26,8 @@ ORDER BY run.id LIMIT :most;
 -- What finished runs came to on each UTC day that they began.
 SELECT CAST(started_at AT TIME ZONE 'UTC' AS date) AS day, count(*) AS runs,
        count(*) FILTER (WHERE state = 'failed') AS failed,
-       sum(scored) AS scored, sum(rejected) AS rejected, sum(wall_seconds) AS wall_seconds
+       CAST(sum(scored) AS bigint) AS scored, CAST(sum(rejected) AS bigint) AS rejected,
+       sum(wall_seconds) AS wall_seconds
 FROM clip.run
 WHERE started_at >= :since AND state IN ('succeeded', 'failed')
   AND source = coalesce(:source, source)
@@ -34,11 +36,12 @@ GROUP BY 1 ORDER BY 1;
 -- name: run_in_full
 -- One run with its fingerprint; the live figures are those of its shards.
 SELECT run.*, fingerprint.digest, fingerprint.parts, now() AS as_of,
-       live.live_scored, live.live_rejected, live.live_planned, live.alive
+       live.live_scored, live.live_rejected,
+       run.state = 'running' AND NOT coalesce(live.alive, true) AS stalled
 FROM clip.run JOIN clip.fingerprint ON fingerprint.id = run.fingerprint_id
 LEFT JOIN LATERAL (
-    SELECT sum(scored) AS live_scored, sum(rejected) AS live_rejected, sum(planned) AS live_planned,
-           bool_or(lease_until > now()) AS alive
+    SELECT CAST(sum(scored) AS bigint) AS live_scored,
+           CAST(sum(rejected) AS bigint) AS live_rejected, bool_or(lease_until > now()) AS alive
     FROM clip.shard WHERE run_id = run.id) AS live ON true
 WHERE run.id = :run_id;
 
@@ -67,7 +70,7 @@ FROM unnest(CAST(:reasons AS text[])) AS reason
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
         SELECT FROM clip.rejection WHERE run_id = :run_id AND rejection.reason = reason.reason
-        LIMIT :most) AS some) AS counted
+        LIMIT :most) AS counted_rows) AS counted
 CROSS JOIN LATERAL (
     SELECT min(next_attempt_at) AS next_due FROM clip.rejection
     WHERE run_id = :run_id AND rejection.reason = reason.reason) AS coming

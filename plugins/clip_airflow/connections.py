@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from airflow.exceptions import AirflowNotFoundException
 from airflow.sdk import BaseHook
 
+from clip_scoring.errors import SettingsInvalid
 from clip_scoring.registrations import CONNECTION
 from clip_scoring.settings import S3Access, Settings
 
 
+READER = "clip_scoring_reader"
+"""A login that is a member of clip_reader and of nothing else: the pages read with its rights."""
+
+
 def worker_settings() -> Settings:
     """Settings of this worker, with the database of connection `clip_scoring_db`."""
-    return Settings.from_environment(
-        database_url=BaseHook.get_connection(CONNECTION).get_uri(), s3_access=_s3_access
-    )
+    return _settings(BaseHook.get_connection(CONNECTION).get_uri())
+
+
+def reader_settings() -> Settings:
+    """Settings of the pages, with the rights of connection `clip_scoring_reader`.
+
+    Raises SettingsInvalid that says what to set up where there is no such connection.
+    """
+    try:
+        url = BaseHook.get_connection(READER).get_uri()
+    except AirflowNotFoundException as missing:
+        raise SettingsInvalid(
+            f"add connection {READER}: a login of the database that is a member of clip_reader"
+        ) from missing
+    return _settings(url)
+
+
+def _settings(database_url: str) -> Settings:
+    return Settings.from_environment(database_url=database_url, s3_access=_s3_access)
 
 
 def _s3_access(connection: str) -> S3Access:

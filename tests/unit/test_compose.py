@@ -9,7 +9,10 @@ import yaml
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "docker-compose.yaml").read_text()
 SERVICES = yaml.safe_load(TEXT)["services"]
-SECRETS = ("CLIP_POSTGRES_PASSWORD", "CLIP_FERNET_KEY", "CLIP_JWT_SECRET", "CLIP_API_SECRET")
+SECRETS = (
+    "CLIP_POSTGRES_PASSWORD", "CLIP_READER_PASSWORD",
+    "CLIP_FERNET_KEY", "CLIP_JWT_SECRET", "CLIP_API_SECRET",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("secret", SECRETS)

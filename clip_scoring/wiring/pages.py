@@ -1,0 +1,90 @@
+"""What the pages in the Airflow UI stand on: reports, records by name, thumbnails."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+from PIL import Image
+from sqlalchemy import Engine
+
+from clip_scoring.fingerprint import Tier
+from clip_scoring.geometry import Fit, Geometry
+from clip_scoring.images.budget import ByteBudget
+from clip_scoring.images.decoders import Decoders, decoder_command
+from clip_scoring.images.fetcher import MAX_BYTES, Fetcher
+from clip_scoring.images.objects import S3Images
+from clip_scoring.records import Record
+from clip_scoring.registrations import SourceRegistration, TablePlace
+from clip_scoring.settings import Settings
+from clip_scoring.stores import schema
+from clip_scoring.stores.database import connect_engine
+from clip_scoring.stores.postgres_pages import PostgresPages
+from clip_scoring.stores.s3 import connect_s3
+from clip_scoring.wiring.parts import open_source
+
+_CONNECTIONS = 4
+_LONGEST_TEXT = 2000
+_THUMBNAIL = Geometry(Fit.SHORTEST_EDGE, 192, 192, Image.Resampling.BICUBIC, (192, 192))
+_QUALITY = 85
+
+
+class Pages:
+    """Reads under the rights of the connection that the settings give; writes nothing."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine: Engine = connect_engine(settings.require_database_url(), kept=_CONNECTIONS)
+        schema.require_current(self._engine)
+        self.reports = PostgresPages(self._engine)
+        self.sources = tuple(settings.registrations.sources)
+
+    def finds_many(self, source: str) -> bool:
+        """Whether records of the source can be looked up in number: rows of tables can."""
+        registered = self._settings.registrations.sources.get(source)
+        return registered is not None and isinstance(registered.place, TablePlace)
+
+    def find(self, source: str, record_keys: Sequence[str]) -> Mapping[str, Record]:
+        """The records of these names as they are now; their texts are cut to what a page shows."""
+        opened = open_source(self._settings, self._engine, source)
+        return opened.find(record_keys, longest=_LONGEST_TEXT)
+
+    def registration(self, source: str) -> SourceRegistration:
+        """How the source is registered; raises SettingsInvalid when it is not."""
+        return self._settings.registrations.source(source)
+
+
+class Thumbnails:
+    """Small pictures from allowed roots and buckets, for one event loop; nothing from the web.
+
+    Images are decoded in a process that they may kill, exactly as for scoring.
+    """
+
+    def __init__(self, settings: Settings, registration: SourceRegistration) -> None:
+        objects = None
+        if registration.image_buckets:
+            client = connect_s3(settings.s3_access(registration.image_connection))
+            objects = S3Images(client, registration.image_buckets)
+        self._fetcher = Fetcher(http=None, roots=registration.image_roots, objects=objects)
+        self._decoders = Decoders(
+            decoder_command(_THUMBNAIL, Tier.EXACT), _THUMBNAIL.shape, count=1
+        )
+        self._budget = ByteBudget(2 * MAX_BYTES)
+
+    async def picture(self, record: Record) -> bytes:
+        """JPEG of the middle of the record's image, 192 × 192; raises Refused with the reason."""
+        pixels = await self._decoders.decode(await self._body(record))
+        encoded = io.BytesIO()
+        Image.fromarray(pixels).save(encoded, "JPEG", quality=_QUALITY)
+        return encoded.getvalue()
+
+    async def close(self) -> None:
+        """End processes and threads."""
+        await self._fetcher.close()
+        await self._decoders.close()
+
+    async def _body(self, record: Record) -> bytes:
+        if record.image is not None:
+            return record.image
+        async with self._budget.share() as share:
+            return await self._fetcher.fetch(record.image_uri, share)

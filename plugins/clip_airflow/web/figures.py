@@ -1,0 +1,166 @@
+"""Figures of the pages: what charts show and tables repeat, computed from rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from clip_scoring.quality import BINS_PER_UNIT, Histogram
+
+STAGES = ("read", "fetch", "decode", "score", "commit")
+TIMELINE_DAYS = 60
+_MOST_BARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """What the runs that began on one UTC day came to."""
+
+    day: date
+    runs: int
+    failed: int
+    outcomes: int
+    pairs_per_second: float | None
+    rejection_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A stretch of similarities: the share of this run's pairs in it, and of the runs' before."""
+
+    start: float
+    stop: float
+    now: float
+    before: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Seconds of one stage, and their share of all stages."""
+
+    name: str
+    seconds: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What an hour of one device costs, for instance 2.5 EUR."""
+
+    amount: float
+    currency: str
+
+    @classmethod
+    def parse(cls, text: str) -> Price:
+        """`2.5 EUR`; raises ValueError."""
+        amount, currency = text.split()
+        if not 0 < float(amount) < 1e6 or not currency.isalpha():
+            raise ValueError(text)
+        return cls(float(amount), currency)
+
+
+def timeline(rows: Iterable[Any], today: date) -> list[Day]:
+    """The last 60 days up to today, also those without a run."""
+    found = {row.day: row for row in rows}
+    days = [today - timedelta(days=ago) for ago in reversed(range(TIMELINE_DAYS))]
+    return [_day(each, found.get(each)) for each in days]
+
+
+def _day(day: date, row: Any | None) -> Day:
+    if row is None:
+        return Day(day, 0, 0, 0, None, None)
+    outcomes = int(row.scored + row.rejected)
+    return Day(
+        day,
+        row.runs,
+        row.failed,
+        outcomes,
+        outcomes / row.wall_seconds if row.wall_seconds else None,
+        int(row.rejected) / outcomes if outcomes else None,
+    )
+
+
+def distribution(now: Histogram, before: Sequence[Histogram]) -> list[Bar]:
+    """Shares of similarities in at most 60 bars of equal width over all that occurs."""
+    earlier: dict[int, int] = {}
+    for each in before:
+        for place, count in each.items():
+            earlier[place] = earlier.get(place, 0) + count
+    places = [*now, *earlier]
+    if not now:
+        return []
+    first, last = min(places), max(places)
+    width = -(-(last - first + 1) // _MOST_BARS)
+    shares, past = (_shares(each, first, width) for each in (now, earlier))
+    return [
+        Bar(
+            (first + bar * width) / BINS_PER_UNIT,
+            (first + (bar + 1) * width) / BINS_PER_UNIT,
+            shares.get(bar, 0.0),
+            past.get(bar, 0.0) if earlier else None,
+        )
+        for bar in range((last - first) // width + 1)
+    ]
+
+
+def _shares(histogram: Histogram, first: int, width: int) -> dict[int, float]:
+    total = sum(histogram.values())
+    shares: dict[int, float] = {}
+    for place, count in histogram.items():
+        bar = (place - first) // width
+        shares[bar] = shares.get(bar, 0.0) + count / total
+    return shares
+
+
+def mean_similarity(histogram: Histogram) -> float | None:
+    """The mean to the width of a bin, None without scores."""
+    total = sum(histogram.values())
+    if not total:
+        return None
+    return sum((place + 0.5) * count for place, count in histogram.items()) / total / BINS_PER_UNIT
+
+
+def stages(seconds: Mapping[str, float]) -> list[Stage]:
+    """The stages of the work in their order; those that took nothing too."""
+    total = sum(seconds.get(name, 0.0) for name in STAGES)
+    return [
+        Stage(name, seconds.get(name, 0.0), seconds.get(name, 0.0) / total if total else 0.0)
+        for name in STAGES
+    ]
+
+
+def read_histogram(tree: Mapping[str, int] | None) -> Histogram:
+    """As JSON keeps it, with its bins as text."""
+    return {int(place): count for place, count in (tree or {}).items()}
+
+
+def timeline_chart(days: Sequence[Day]) -> dict[str, list[Any]]:
+    """What the chart of the days draws."""
+    return {
+        "days": [each.day.isoformat() for each in days],
+        "rates": [_rounded(each.pairs_per_second, 1) for each in days],
+        "rejected": [_rounded(each.rejection_rate, 4, times=100) for each in days],
+    }
+
+
+def distribution_chart(bars: Sequence[Bar]) -> dict[str, list[Any]]:
+    """What the chart of the similarities draws, in percent."""
+    return {
+        "starts": [f"{each.start:.3f}" for each in bars],
+        "now": [_rounded(each.now, 4, times=100) for each in bars],
+        "before": [_rounded(each.before, 4, times=100) for each in bars],
+    }
+
+
+def stages_chart(found: Sequence[Stage]) -> dict[str, list[Any]]:
+    """What the bar of the stages draws."""
+    return {
+        "names": [each.name for each in found],
+        "seconds": [_rounded(each.seconds, 3) for each in found],
+    }
+
+
+def _rounded(value: float | None, digits: int, *, times: float = 1) -> float | None:
+    return None if value is None else round(times * value, digits)

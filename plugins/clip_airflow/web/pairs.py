@@ -1,0 +1,60 @@
+"""Pairs as the pages show them: what is known of a record, and whether it has a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clip_scoring.errors import ClipScoringError
+from clip_scoring.images.fetcher import located
+from clip_scoring.images.refusal import Refused
+from clip_scoring.records import Record
+from clip_scoring.wiring.pages import Pages
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One record with the similarity that the run gave it and the one that it has now."""
+
+    key: str
+    similarity: float | None
+    now: float | None
+    record: Record | None
+    missing: str = ""
+    """Why there is no record, in words."""
+
+    @property
+    def pictured(self) -> bool:
+        """Whether a picture may be asked for: nothing is fetched from the web for a page."""
+        if self.record is None:
+            return False
+        if self.record.image is not None:
+            return True
+        try:
+            scheme, _ = located(self.record.image_uri)
+        except Refused:
+            return False
+        return scheme in {"", "file", "s3"}
+
+
+def pairs_of_run(library: Pages, run: Any, ranked: Sequence[tuple[str, float]]) -> list[Pair]:
+    """The pairs of these keys; rows of files are looked up one by one, on their own page."""
+    keys = [key for key, _ in ranked]
+    now = {row.record_key: row.similarity for row in library.reports.scores(run, keys)}
+    records: Mapping[str, Record] = {}
+    missing = "in a file: open the pair to read it"
+    if library.finds_many(run.source):
+        records, missing = library.find(run.source, keys), "the record is gone"
+    return [
+        Pair(key, similarity, now.get(key), records.get(key), missing) for key, similarity in ranked
+    ]
+
+
+def shown(library: Pages, source: str, key: str) -> Pair:
+    """One record as it is now."""
+    try:
+        record = library.find(source, [key]).get(key)
+    except ClipScoringError as broken:
+        return Pair(key, None, None, None, str(broken))
+    return Pair(key, None, None, record, "there is no such record now")
