@@ -55,6 +55,11 @@ bench-faults: $(STAMP) ## Kill, stop and restart at random for minutes, then rec
 bench-fuzz: $(STAMP) ## Decode 20,000 malformed images in each tier, for minutes
 	@$(PYTHON) -m tests.fuzz --seed 1 --count 20000 --out benchmarks/results/fuzz.json
 
+.PHONY: screenshots
+screenshots: $(STAMP) ## Make the pictures of the Airflow UI in docs/images anew; needs Chromium
+	@mkdir -p docs/images
+	@CLIP_SCREENSHOTS=docs/images $(PYTHON) -m pytest -q tests/browser/test_pages.py
+
 .PHONY: check
 check: $(STAMP) ## Look at format, lint, types and import rules
 	@$(PYTHON) -m ruff format --check .

@@ -11,15 +11,19 @@ FROM clip.run LEFT JOIN LATERAL (
     SELECT CAST(sum(scored) AS bigint) AS scored, CAST(sum(rejected) AS bigint) AS rejected,
            bool_or(lease_until > now()) AS alive
     FROM clip.shard WHERE run_id = run.id AND run.state = 'running') AS live ON true
-WHERE run.id < :edge AND run.source = coalesce(:source, run.source)
-  AND run.state = coalesce(:state, run.state) AND run."trigger" = coalesce(:trigger, run."trigger")
+WHERE run.id < :edge
+  AND (CAST(:source AS text) IS NULL OR run.source = :source)
+  AND (CAST(:state AS text) IS NULL OR run.state = :state)
+  AND (CAST(:trigger AS text) IS NULL OR run."trigger" = :trigger)
 ORDER BY run.id DESC LIMIT :most;
 
 -- name: newer_runs
 -- Ids of the runs above one, oldest first, to find where the page before begins.
 SELECT run.id FROM clip.run
-WHERE run.id > :edge AND run.source = coalesce(:source, run.source)
-  AND run.state = coalesce(:state, run.state) AND run."trigger" = coalesce(:trigger, run."trigger")
+WHERE run.id > :edge
+  AND (CAST(:source AS text) IS NULL OR run.source = :source)
+  AND (CAST(:state AS text) IS NULL OR run.state = :state)
+  AND (CAST(:trigger AS text) IS NULL OR run."trigger" = :trigger)
 ORDER BY run.id LIMIT :most;
 
 -- name: days
@@ -30,7 +34,7 @@ SELECT CAST(started_at AT TIME ZONE 'UTC' AS date) AS day, count(*) AS runs,
        sum(wall_seconds) AS wall_seconds
 FROM clip.run
 WHERE started_at >= :since AND state IN ('succeeded', 'failed')
-  AND source = coalesce(:source, source)
+  AND (CAST(:source AS text) IS NULL OR source = :source)
 GROUP BY 1 ORDER BY 1;
 
 -- name: run_in_full

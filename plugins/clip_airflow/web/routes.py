@@ -2,6 +2,7 @@
 
 # No postponed annotations here, see app.py.
 
+import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ Library = Annotated[Pages, Depends(reader.pages)]
 RUNS_A_PAGE = 50
 PAIRS_A_PAGE = 25
 MOST_COUNTED = 10_000
+_NUMBER = re.compile(r"[0-9]{1,6}")
 STATES = ("running", "succeeded", "failed", "abandoned")
 Text = Annotated[str, Query(max_length=1024)]
 Id = Annotated[int, Query(ge=0, lt=2**62)]
@@ -74,12 +76,15 @@ def runs(
 
 
 @pages.get("/runs/by-key")
-def by_key(request: Request, library: Library, run_key: Text, shard: int = -1) -> Response:
-    """Where the links and tabs of a DAG run and its tasks lead."""
+def by_key(request: Request, library: Library, run_key: Text, shard: Text = "") -> Response:
+    """Where the links and tabs of a DAG run and its tasks lead.
+
+    The tab of a task that is not mapped says `{MAP_INDEX}`, or -1: it shows the run.
+    """
     run_id = library.reports.run_id(run_key)
     if run_id is None:
         return _page(request, "no_run.html", run_key=run_key)
-    part = f"/shards/{shard}" if shard >= 0 else ""
+    part = f"/shards/{int(shard)}" if _NUMBER.fullmatch(shard) else ""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/runs/{run_id}{part}", 303)
 
 
