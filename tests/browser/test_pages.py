@@ -105,6 +105,7 @@ def test_a_run_from_the_form_takes_what_was_filled_in(page: Page, night: Night) 
     expect(page.get_by_role("heading", level=1)).to_contain_text("succeeded")
     expect(page.locator("dl.facts").first).to_contain_text("planned130")
     assert page.locator(".grid .cell.done").count() == 3
+    picture(page, "run")
     page.locator(".grid .cell").nth(1).click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Shard 1 of run")
 
@@ -136,6 +137,7 @@ def test_the_tabs_beside_a_run_and_its_task_show_our_pages(page: Page, night: Ni
     expect(inside(page).get_by_role("heading", level=1)).to_contain_text(
         f"Run {run_id(night, 'by-hand')}"
     )
+    expect(inside(page).locator("html")).to_have_attribute("data-drawn", "2")
     picture(page, "tab-run")
     page.goto(f"{run}/tasks/score/mapped/1/plugin/clip-shard")
     expect(inside(page).get_by_role("heading", level=1)).to_contain_text("Shard 1 of run")
@@ -151,6 +153,7 @@ def test_the_page_is_in_the_menu_and_follows_the_theme_around_it(page: Page, nig
         expect(inside(page).locator("html")).to_have_attribute("data-theme", theme)
     page.evaluate("document.documentElement.className = 'dark'")
     expect(inside(page).locator("body")).to_have_css("background-color", "rgb(17, 20, 24)")
+    expect(inside(page).locator("html")).to_have_attribute("data-drawn", "1")
     picture(page, "runs-dark")
 
 

@@ -22,7 +22,7 @@
       data: {
         labels: figures.days,
         datasets: [
-          { type: "bar", label: "pairs/s", data: figures.rates, backgroundColor: colour("--c1"), yAxisID: "y" },
+          { type: "bar", order: 1, label: "pairs/s", data: figures.rates, backgroundColor: colour("--c1"), yAxisID: "y" },
           { type: "line", label: "rejected %", data: figures.rejected, borderColor: colour("--c2"),
             backgroundColor: colour("--c2"), spanGaps: true, pointRadius: 2, yAxisID: "rejected" },
         ],
@@ -37,7 +37,7 @@
       data: {
         labels: figures.starts,
         datasets: [
-          { type: "bar", label: "this run", data: figures.now, backgroundColor: colour("--c1"), categoryPercentage: 1, barPercentage: 0.95 },
+          { type: "bar", order: 1, label: "this run", data: figures.now, backgroundColor: colour("--c1"), categoryPercentage: 1, barPercentage: 0.95 },
           { type: "line", label: "runs before", data: figures.before, borderColor: colour("--c2"),
             backgroundColor: colour("--c2"), stepped: "middle", pointRadius: 0 },
         ],
