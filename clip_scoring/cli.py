@@ -77,7 +77,7 @@ def _plan(settings: Settings, arguments: argparse.Namespace) -> None:
 
     options = _options(arguments)
     if arguments.dry_run:
-        print(f"{wiring.plan_dry(settings, options)} records would be planned")
+        print(wiring.plan_dry(settings, options))
         return
     for shard in _planned(settings, options, _run_key(arguments)).shards:
         print(f"shard {shard.label}: {shard.planned} records")
@@ -150,6 +150,13 @@ def _status(settings: Settings, arguments: argparse.Namespace) -> None:
         print(line)
 
 
+def _export(settings: Settings, arguments: argparse.Namespace) -> None:
+    from clip_scoring.wiring import upkeep  # noqa: PLC0415  # as above
+
+    done = upkeep.export_run(settings, run_key=arguments.run_key, to=arguments.to)
+    print(f"{done.rows} outcomes in {done.uri}")
+
+
 def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:
     from clip_scoring import wiring  # noqa: PLC0415  # as above
 
@@ -190,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_work(commands)
     _add_status(commands)
+    _add_export(commands)
     return parser
 
 
@@ -263,6 +271,13 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     status.add_argument("--source", help="a registered source (default: all)")
     status.add_argument("--runs", type=int, default=10, help="at most so many runs")
     status.set_defaults(command=_status)
+
+
+def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    export = commands.add_parser("export", help="write what a finished run left to a Parquet file")
+    export.add_argument("--run-key", required=True, help="the run")
+    export.add_argument("--to", type=Path, help="folder (default: the registered exports)")
+    export.set_defaults(command=_export)
 
 
 def _add_choices(command: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ CONNECTION = "clip_scoring_db"
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IMAGE_PLACE = re.compile(rf"{_BUCKET.pattern}(/([^/{{}}]+/)+)?")
+_EXPORT_BUCKET = re.compile(rf"s3://({_BUCKET.pattern})((?:/[^/{{}}]+)*)/?")
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _IMAGES = {"image_roots", "image_buckets", "image_connection", "http"}
 _S3_CONNECTION = "clip_scoring_s3"
@@ -90,17 +91,46 @@ class SourceRegistration:
 
 
 @dataclass(frozen=True, slots=True)
+class ExportFolder:
+    """A folder that exports go to."""
+
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ExportBucket:
+    """A bucket that exports go to; the prefix is empty or ends with a slash."""
+
+    bucket: str
+    prefix: str = ""
+    connection: str = _S3_CONNECTION
+
+
+ExportPlace = ExportFolder | ExportBucket
+
+
+@dataclass(frozen=True, slots=True)
 class Registrations:
-    """Everything that a run may name."""
+    """Everything that a run may name, and the one place that exports go to."""
 
     sources: Mapping[str, SourceRegistration]
     weights: Mapping[str, str] = field(default_factory=lambda: {TINY: TINY})
+    exports: ExportPlace | None = None
 
     def source(self, name: str) -> SourceRegistration:
         """The registered source; raises SettingsInvalid with the names that exist."""
         if name not in self.sources:
             raise SettingsInvalid(f"source {name!r} is not registered: {', '.join(self.sources)}")
         return self.sources[name]
+
+    def export_place(self) -> ExportPlace:
+        """Where exports go; raises SettingsInvalid that says how to register it."""
+        if self.exports is None:
+            raise SettingsInvalid(
+                "no place for exports is registered: write `exports: {place: <folder or "
+                "s3://bucket/prefix>}` into the file that registers the sources"
+            )
+        return self.exports
 
 
 def read_registrations(path: Path) -> Registrations:
@@ -123,7 +153,7 @@ def read_registrations(path: Path) -> Registrations:
         _is_name(name) and isinstance(place, str) for name, place in weights.items()
     ):
         raise SettingsInvalid(f"{path}: `weights:` maps names to folders")
-    return Registrations(sources, {TINY: TINY, **weights})
+    return Registrations(sources, {TINY: TINY, **weights}, _exports(path, tree.get("exports")))
 
 
 def _is_name(name: object) -> bool:
@@ -254,3 +284,22 @@ def _roots(path: Path, where: str, roots: Any) -> list[Path]:
     if not isinstance(roots, list):
         raise SettingsInvalid(f"{where}: image_roots is a list of folders")
     return [(path.parent / str(each)).resolve() for each in roots]
+
+
+def _exports(path: Path, entry: Any) -> ExportPlace | None:
+    if entry is None:
+        return None
+    where = f"{path}: exports"
+    place = entry.get("place") if isinstance(entry, dict) else None
+    if not isinstance(place, str) or not place or set(entry) - {"place", "connection"}:
+        raise SettingsInvalid(
+            f"{where}: needs `place:`, a folder or s3://bucket/prefix; with it `connection:`"
+        )
+    named = entry.get("connection")
+    if "://" not in place and named is None:
+        return ExportFolder((path.parent / place).resolve())
+    found = _EXPORT_BUCKET.fullmatch(place)
+    if found is None or not isinstance(named or _S3_CONNECTION, str):
+        raise SettingsInvalid(f"{where}: `connection:` is the name of one, for s3://bucket/prefix")
+    prefix = f"{found[2][1:]}/" if found[2] else ""
+    return ExportBucket(found[1], prefix, named or _S3_CONNECTION)

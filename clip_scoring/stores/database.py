@@ -22,7 +22,6 @@ from sqlalchemy.pool import NullPool
 
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, NotPermitted, SettingsInvalid
 
-_FILES = ("queries.sql", "reports.sql", "files.sql", "pages.sql", "export.sql", "upkeep.sql")
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 10,
@@ -47,8 +46,8 @@ _ROLLED_BACK = frozenset({"40001", "40P01", "55P03", "57014"})
 
 @cache
 def _queries() -> dict[str, TextClause]:
-    folder = files("clip_scoring.stores")
-    parts = [part for name in _FILES for part in _NAME.split(folder.joinpath(name).read_text())[1:]]
+    written = [file for file in files(__package__).iterdir() if file.name.endswith(".sql")]
+    parts = [part for file in written for part in _NAME.split(file.read_text())[1:]]
     return {name: text(sql) for name, sql in zip(parts[::2], parts[1::2], strict=True)}
 
 

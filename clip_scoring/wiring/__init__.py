@@ -10,7 +10,7 @@ from pathlib import Path
 from clip_scoring.errors import ShardLost, WeightsInvalid
 from clip_scoring.models.weights import Weights
 from clip_scoring.options import RunOptions
-from clip_scoring.planning import judge_run, plan_run, preview
+from clip_scoring.planning import Preview, judge_run, plan_run, preview
 from clip_scoring.ports import Loader, Scorer, Sink, Source
 from clip_scoring.quality import Gates
 from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Trigger, Window
@@ -57,8 +57,8 @@ def plan(settings: Settings, options: RunOptions, *, run_key: str, trigger: Trig
     return plan_run(request, source=source, runs=PostgresRuns(engine))
 
 
-def plan_dry(settings: Settings, options: RunOptions) -> int:
-    """How many records the run would plan; plans nothing."""
+def plan_dry(settings: Settings, options: RunOptions) -> Preview:
+    """What the run would plan; plans nothing."""
     request = _request(settings, options, "dry run", Trigger.MANUAL)
     engine = current_database(settings)
     source = open_source(settings, engine, options.source)

@@ -113,7 +113,7 @@ def test_rescore_rejected_and_all_take_what_they_name(world: World) -> None:
 def test_a_preview_counts_and_writes_nothing(world: World) -> None:
     world.add_many(30)
     request = world.request("a", limit=25)
-    assert preview(request, source=world.source, runs=world.runs) == 25
+    assert preview(request, source=world.source, runs=world.runs).planned == 25
     assert world.sql("SELECT count(*) FROM clip.run") == [(0,)]
 
 

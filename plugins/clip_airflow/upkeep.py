@@ -1,0 +1,100 @@
+"""Operators and forms of the DAGs beside the nightly one: exports and maintenance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import AssetAny, BaseOperator, Param
+
+from clip_airflow.assets import source_asset
+from clip_airflow.connections import worker_settings
+from clip_scoring.errors import SettingsInvalid
+from clip_scoring.settings import Settings
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+# clip_scoring.wiring is imported inside execute: it loads a database driver, which parsing a DAG
+# may not need.
+
+_RUN_KEY = r"[A-Za-z0-9_.~:+/@-]{1,500}"
+_MOST_DAYS = 3650
+
+
+def any_source() -> AssetAny:
+    """The outcomes of whichever registered source."""
+    return AssetAny(*map(source_asset, Settings.from_environment().registrations.sources))
+
+
+def export_params() -> dict[str, Param]:
+    """Which run to export where no asset says it."""
+    return {
+        "run_key": Param(
+            None, type=["null", "string"], pattern=f"^{_RUN_KEY}$", title="Run",
+            description="Key of a finished run, as clip_scoring/manual__2026-01-03T00:00:00+00:00. "
+            "Only for runs that are started by hand.",
+        ),
+    }  # fmt: skip
+
+
+def maintain_params() -> dict[str, Param]:
+    """How old something must be before it is let go."""
+    return {
+        "retry_days": Param(
+            30, type="integer", minimum=1, maximum=_MOST_DAYS, title="Days of retries",
+            description="A rejection that has been due for longer, and that no run takes up, is "
+            "not tried again.",
+        ),
+        "measure_days": Param(
+            90, type="integer", minimum=1, maximum=_MOST_DAYS, title="Days of measures",
+            description="What each shard took is forgotten so long after its run; the sums of the "
+            "run stay.",
+        ),
+    }  # fmt: skip
+
+
+def run_keys_of(context: Mapping[str, Any]) -> list[str]:
+    """The runs to export: the one that the form names, else those whose events started the DAG.
+
+    Raises SettingsInvalid when there is none, or when one cannot be the key of a run.
+    """
+    named = context["params"].get("run_key")
+    events = context["triggering_asset_events"].values()
+    found = [named] if named else [event.extra.get("run_key") for each in events for event in each]
+    if not found:
+        raise SettingsInvalid("no asset started this DAG run: name a run in run_key")
+    for key in found:
+        if not isinstance(key, str) or not re.fullmatch(_RUN_KEY, key):
+            raise SettingsInvalid(f"parameter run_key: {key!r} is not the key of a run")
+    return list(dict.fromkeys(found))
+
+
+class ExportRunsOperator(BaseOperator):
+    """Writes what runs left to the registered place, one Parquet file for each run."""
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Each file with its number of rows; running it again replaces the files."""
+        from clip_scoring.wiring import upkeep  # noqa: PLC0415
+
+        run_keys, settings, files = run_keys_of(context), worker_settings(), []
+        for run_key in run_keys:
+            done = upkeep.export_run(settings, run_key=run_key)
+            self.log.info("run %s: %d outcomes in %s", run_key, done.rows, done.uri)
+            files.append({"run_key": run_key, "uri": done.uri, "rows": done.rows})
+        return files
+
+
+class MaintainOperator(BaseOperator):
+    """Lets go of what nobody needs any more; never of an outcome."""
+
+    def execute(self, context: Context) -> dict[str, int]:
+        """How many of each were let go."""
+        from clip_scoring.wiring import upkeep  # noqa: PLC0415
+
+        days = {name: context["params"][name] for name in maintain_params()}
+        done = upkeep.maintain(worker_settings(), **days)
+        for name, count in done.items():
+            self.log.info("%s: %d", name, count)
+        return done
