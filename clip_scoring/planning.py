@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 
 from clip_scoring.ports import Planning, Runs, Source
 from clip_scoring.quality import DRIFT_RUNS, Gates, drift
-from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Selection, bottleneck
+from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Selection, Window, bottleneck
 from clip_scoring.shards import KeyRange, PlannedRange, free_ranges, merged, shard_size
 
 _NO_GATES = Gates()
@@ -29,18 +29,72 @@ def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
         run = planning.open_run(request)
         planning.release_abandoned(run)
         taken = merged(planning.held_ranges(run))
-        held = sum(source.count_pending(run.selection(keys)) for keys in taken)
-        ranges = list(_ranges(request, run, taken, source=source))
+        held = _held(run, taken, source=source)
+        ranges = list(_ranges(request, run, taken, source=source)[1])
         planning.add_shards(run, ranges, held)
         planned = sum(each.planned for each in ranges)
         return _plan_of(replace(run, planned=planned), planning, held)
 
 
-def preview(request: RunRequest, *, source: Source, runs: Runs) -> int:
-    """How many records such a run would plan if nobody else held any; plans nothing."""
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What planning would find now; `held` are pending records that another live run works on."""
+
+    planned: int
+    held: int
+    shards: int
+    shard_size: int
+    window: Window
+    fingerprint: str
+    """The first twelve digits of its digest."""
+
+    def parts(self) -> dict[str, object]:
+        """The fields for JSON; times are in ISO 8601."""
+        window = {"start": self.window.start, "stop": self.window.stop}
+        times = {name: None if at is None else at.isoformat() for name, at in window.items()}
+        return {**asdict(self), "window": times}
+
+    def __str__(self) -> str:
+        start = "the beginning" if self.window.start is None else f"{self.window.start:%F %H:%M}"
+        return (
+            f"{self.planned} records in {self.shards} shards of up to {self.shard_size} would be "
+            f"planned, {self.held} held by another run; from {start} to "
+            f"{self.window.stop:%F %H:%M} UTC, fingerprint {self.fingerprint}"
+        )
+
+
+def preview(request: RunRequest, *, source: Source, runs: Runs) -> Preview:
+    """What such a run would plan now; plans nothing and writes no row of a run."""
     source.take_stock(request.window)
-    pending = source.count_pending(runs.selection_of(request))
-    return pending if request.limit is None else min(pending, request.limit)
+    run = _unplanned(request, runs.selection_of(request))
+    with runs.planning(source.name, request.fingerprint) as planning:
+        taken = merged(planning.held_ranges(run))
+    size, ranges = _ranges(request, run, taken, source=source)
+    planned = [each.planned for each in ranges]
+    return Preview(
+        planned=sum(planned),
+        held=_held(run, taken, source=source),
+        shards=len(planned),
+        shard_size=size,
+        window=request.window,
+        fingerprint=request.fingerprint.digest[:12],
+    )
+
+
+def _unplanned(request: RunRequest, selection: Selection) -> Run:
+    """The run that the request would become, under an id that no run has."""
+    return Run(
+        id=0,
+        run_key=request.run_key,
+        source=request.source,
+        fingerprint=request.fingerprint,
+        fingerprint_id=selection.fingerprint_id,
+        window=request.window,
+        rescore=request.rescore,
+        as_of=selection.as_of,
+        batch_size=request.batch_size,
+        planned=0,
+    )
 
 
 def judge_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES) -> RunSummary:
@@ -64,15 +118,20 @@ def _plan_of(run: Run, planning: Planning, held: int) -> Plan:
     return Plan(run.id, run.planned, held, tuple(planning.shards(run)))
 
 
+def _held(run: Run, taken: list[KeyRange], *, source: Source) -> int:
+    return sum(source.count_pending(run.selection(keys)) for keys in taken)
+
+
 def _ranges(
     request: RunRequest, run: Run, taken: list[KeyRange], *, source: Source
-) -> Iterator[PlannedRange]:
+) -> tuple[int, Iterator[PlannedRange]]:
+    """How many records a shard takes, and the shards."""
     free = [run.selection(keys) for keys in free_ranges(taken)]
     backlog = sum(source.count_pending(part) for part in free)
     if request.limit is not None:
         backlog = min(backlog, request.limit)
     size = shard_size(backlog, wanted=request.shard_size, batch_size=request.batch_size)
-    yield from _cut(free, size, request.limit, source=source)
+    return size, _cut(free, size, request.limit, source=source)
 
 
 def _cut(

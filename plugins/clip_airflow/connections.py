@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from airflow.exceptions import AirflowNotFoundException
 from airflow.sdk import BaseHook
+from airflow.sdk.exceptions import AirflowNotFoundException
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.registrations import CONNECTION
 from clip_scoring.settings import S3Access, Settings
-
 
 READER = "clip_scoring_reader"
 """A login that is a member of clip_reader and of nothing else: the pages read with its rights."""

@@ -8,46 +8,65 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException
 
+from clip_airflow.assets import OUTCOMES, source_asset
 from clip_airflow.connections import worker_settings
+from clip_airflow.links import RunLink, ShardLink
+from clip_airflow.notify import FAILURE, FIGURES, figures_of
 from clip_airflow.orphans import die_with_parent, is_supervised
 from clip_airflow.params import options_of, run_key_of, trigger_of
-from clip_scoring.errors import Fatal, RunFailed
+from clip_scoring.errors import ClipScoringError, RunFailed
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from clip_scoring.options import RunOptions
+    from clip_scoring.runs import RunSummary
+
+PREVIEW = "preview"
+"""The XCom in which a dry run says what a run would plan."""
 
 # clip_scoring.wiring is imported inside execute: it loads a database driver, and scoring loads
 # torch, neither of which parsing a DAG may need.
 
 
 @contextmanager
-def _failing_fast() -> Iterator[None]:
-    """Errors that no retry mends end the task for good."""
+def _leaving_word(context: Context) -> Iterator[None]:
+    """What went wrong is left behind for the message about a failed run."""
     try:
         yield
-    except Fatal as error:
-        raise AirflowFailException(str(error)) from error
+    except ClipScoringError as error:
+        context["ti"].xcom_push(key=FAILURE, value=str(error))
+        raise
 
 
 class PlanRunOperator(BaseOperator):
     """Splits what is pending into shards; returns one mapping of arguments per shard."""
 
+    operator_extra_links = (RunLink(),)
+
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Plan once per DAG run; clearing the task returns the same shards."""
+        with _leaving_word(context):
+            options = options_of(context)
+            if options.dry_run:
+                self._preview(context, options)
+                return []
+            return self._plan(context, options)
+
+    def _preview(self, context: Context, options: RunOptions) -> None:
         from clip_scoring import wiring  # noqa: PLC0415
 
-        with _failing_fast():
-            options, settings = options_of(context), worker_settings()
-            if options.dry_run:
-                self.log.info(
-                    "dry run: %d records would be planned", wiring.plan_dry(settings, options)
-                )
-                return []
-            plan = wiring.plan(
-                settings, options, run_key=run_key_of(context), trigger=trigger_of(context)
-            )
+        preview = wiring.plan_dry(worker_settings(), options)
+        self.log.info("dry run: %s", preview)
+        context["ti"].xcom_push(key=PREVIEW, value=preview.parts())
+
+    def _plan(self, context: Context, options: RunOptions) -> list[dict[str, Any]]:
+        from clip_scoring import wiring  # noqa: PLC0415
+
+        plan = wiring.plan(
+            worker_settings(), options, run_key=run_key_of(context), trigger=trigger_of(context)
+        )
         self.log.info(
             "run %d: %d records in %d shards, %d held by another run",
             plan.run_id, plan.planned, len(plan.shards), plan.held,
@@ -59,6 +78,7 @@ class ScoreShardOperator(BaseOperator):
     """Scores what is left of one shard; resumes at its checkpoint however the last try ended."""
 
     template_fields = ("shard_label",)
+    operator_extra_links = (ShardLink(),)
 
     def __init__(self, *, shard_id: int, shard_label: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -72,7 +92,7 @@ class ScoreShardOperator(BaseOperator):
 
         if is_supervised():
             die_with_parent()
-        with _failing_fast():
+        with _leaving_word(context):
             result = wiring.score(
                 worker_settings(),
                 run_key=run_key_of(context),
@@ -91,25 +111,36 @@ class ScoreShardOperator(BaseOperator):
 class FinishRunOperator(BaseOperator):
     """Recounts the run from its rows, writes its metrics and fails unless all of it is done."""
 
+    operator_extra_links = (RunLink(),)
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(outlets=[OUTCOMES], **kwargs)
+
     def execute(self, context: Context) -> dict[str, int]:
         """The run's counts; raises when a shard failed, a count is off or a gate tripped."""
         from clip_scoring import wiring  # noqa: PLC0415
 
-        with _failing_fast():
+        with _leaving_word(context):
             options = options_of(context)
             if options.dry_run:
                 return {}
             summary = wiring.finish(
-                worker_settings(),
-                run_key=run_key_of(context),
-                gates=options.gates,
+                worker_settings(), run_key=run_key_of(context), gates=options.gates
             )
-            self.log.info("%s", summary)
-            if summary.failures:
-                raise RunFailed("; ".join(summary.failures))
-        return {
-            "planned": summary.planned,
-            "scored": summary.scored,
-            "rejected": summary.rejected,
-            "pending": summary.pending,
-        }
+        self.log.info("%s", summary)
+        if summary.failures:
+            context["ti"].xcom_push(key=FIGURES, value=figures_of(summary))
+            raise RunFailed("; ".join(summary.failures))
+        return _tell_others(context, options, summary)
+
+
+def _tell_others(context: Context, options: RunOptions, summary: RunSummary) -> dict[str, int]:
+    counts = {
+        "planned": summary.planned,
+        "scored": summary.scored,
+        "rejected": summary.rejected,
+        "pending": summary.pending,
+    }
+    what = {"run_key": run_key_of(context), "source": options.source, "day": str(options.day)}
+    context["outlet_events"][OUTCOMES].add(source_asset(options.source), extra={**what, **counts})
+    return counts

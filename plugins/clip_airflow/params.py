@@ -15,6 +15,8 @@ from clip_scoring.settings import Settings
 AUTO = "auto"
 """What the form offers where the product decides; the library's options say None."""
 
+_DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_MOST_RECORDS = 10**12
 _TRIGGERS = {
     "scheduled": Trigger.SCHEDULED,
     "backfill": Trigger.BACKFILL,
@@ -46,29 +48,31 @@ def run_params() -> dict[str, Param]:
 def _what_params(sources: list[str]) -> dict[str, Param]:
     return {
         "source": Param(
-            sources[0], enum=sources, title="Source", section="What",
+            sources[0], type="string", enum=sources, title="Source", section="What",
             description="Where pending records come from.",
         ),
         "day": Param(
-            None, type=["null", "string"], format="date", title="Day", section="What",
+            None, type=["null", "string"], format="date", pattern=_DAY, title="Day", section="What",
             description="UTC day. Empty: the run's partition, or today without one.",
         ),
         "window": Param(
-            AUTO, enum=[AUTO, *map(str, WindowKind)], title="Window", section="What",
+            AUTO, type="string", enum=[AUTO, *map(str, WindowKind)], title="Window",
+            section="What",
             description="up_to_day: everything pending up to the day's end. day: that day only. "
             "auto: day for a backfill, else up_to_day.",
         ),
         "rescore": Param(
-            str(Rescore.MISSING), enum=[*map(str, Rescore)], title="Score again", section="What",
+            str(Rescore.MISSING), type="string", enum=[*map(str, Rescore)], title="Score again",
+            section="What",
             description="missing: only what is pending. rejected: rejections too. all: everything.",
         ),
         "limit": Param(
-            None, type=["null", "integer"], minimum=1, title="Limit", section="What",
-            description="At most so many records.",
+            None, type=["null", "integer"], minimum=1, maximum=_MOST_RECORDS, title="Limit",
+            section="What", description="At most so many records. Empty: no limit.",
         ),
         "dry_run": Param(
             False, type="boolean", title="Dry run", section="What",
-            description="Count what would be planned and stop.",
+            description="Stop at what would be planned: see XCom `preview` of task plan.",
         ),
     }  # fmt: skip
 
@@ -76,15 +80,17 @@ def _what_params(sources: list[str]) -> dict[str, Param]:
 def _how_params(weights: list[str]) -> dict[str, Param]:
     return {
         "weights": Param(
-            AUTO, enum=[AUTO, *weights], title="Weights", section="How",
+            AUTO, type="string", enum=[AUTO, *weights], title="Weights", section="How",
             description="Registered weights. auto: what CLIP_SCORING_WEIGHTS says, else tiny.",
         ),
         "dtype": Param(
-            AUTO, enum=[AUTO, *map(str, Dtype)], title="Number format", section="How",
+            AUTO, type="string", enum=[AUTO, *map(str, Dtype)], title="Number format",
+            section="How",
             description="auto: float16 on a GPU, float32 on a CPU. int8 is for CPUs.",
         ),
         "tier": Param(
-            str(Tier.EXACT), enum=[*map(str, Tier)], title="Decode tier", section="How",
+            str(Tier.EXACT), type="string", enum=[*map(str, Tier)], title="Decode tier",
+            section="How",
             description="exact: the reference processor's pixels. fast: two to three times as "
             "fast, similarities differ in the fourth digit. nvjpeg: JPEG decoded on the GPU; needs "
             "one, and the extra nvjpeg.",

@@ -13,6 +13,9 @@ from PIL import Image
 
 from tests.world import World
 
+# Airflow reads plugins/.airflowignore with a class that its own dependency has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
+
 REPOSITORY = Path(__file__).parents[2]
 PARSE = """
 import json, sys
@@ -86,6 +89,30 @@ def dag(airflow_database: None):  # type: ignore[no-untyped-def]
     return bag.dags["clip_scoring"]
 
 
+def emitted(run) -> list[tuple[str, str, str | None, dict[str, object]]]:  # type: ignore[no-untyped-def]
+    """Name, address and partition of the assets that a run changed, and what it said about them."""
+    from airflow.models.asset import AssetEvent, AssetModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    chosen = (AssetModel.name, AssetModel.uri, AssetEvent.partition_key, AssetEvent.extra)
+    with create_session() as session:
+        found = select(*chosen).join(AssetModel, AssetModel.id == AssetEvent.asset_id)
+        return [tuple(row) for row in session.execute(found.filter_by(source_run_id=run.run_id))]  # type: ignore[misc]
+
+
+def left_by(run, task_id: str, key: str) -> object:  # type: ignore[no-untyped-def]
+    """The XCom of that key."""
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    place = {"run_id": run.run_id, "task_id": task_id, "key": key}
+    with create_session() as session:
+        value = session.scalar(select(XComModel.value).filter_by(**place))
+        return json.loads(value) if isinstance(value, str) else value
+
+
 def test_a_manual_run_scores_what_is_pending_and_writes_its_figures(  # type: ignore[no-untyped-def]
     three_images: World, dag
 ) -> None:
@@ -98,12 +125,26 @@ def test_a_manual_run_scores_what_is_pending_and_writes_its_figures(  # type: ig
         ("3", "object_not_found")
     ]
     three_images.check_invariants()
+    counts = {"planned": 3, "scored": 2, "rejected": 1, "pending": 0}
+    what = {"run_key": f"clip_scoring/{done.run_id}", "source": "records", "day": "2026-01-01"}
+    assert emitted(done) == [("clip_scoring/records", "clip://records/", None, {**what, **counts})]
 
 
-def test_a_dry_run_writes_nothing(three_images: World, dag) -> None:  # type: ignore[no-untyped-def]
-    done = dag.test(run_conf={"day": "2026-01-01", "dry_run": True})
+def test_a_dry_run_shows_what_would_be_planned_and_writes_nothing(  # type: ignore[no-untyped-def]
+    three_images: World, dag
+) -> None:
+    conf = {"day": "2026-01-01", "batch_size": 2, "shard_size": 2, "dry_run": True}
+    done = dag.test(run_conf=conf)
     assert done.state == "success"
     assert three_images.sql("SELECT count(*) FROM clip.run") == [(0,)]
+    assert emitted(done) == []
+    preview = left_by(done, "plan", "preview")
+    assert isinstance(preview, dict)
+    assert len(preview.pop("fingerprint")) == 12
+    assert preview == {
+        "planned": 3, "held": 0, "shards": 2, "shard_size": 2,
+        "window": {"start": None, "stop": "2026-01-02T00:00:00+00:00"},
+    }  # fmt: skip
 
 
 def test_a_gate_that_trips_turns_the_run_red(three_images: World, dag) -> None:  # type: ignore[no-untyped-def]
@@ -112,3 +153,5 @@ def test_a_gate_that_trips_turns_the_run_red(three_images: World, dag) -> None: 
     assert three_images.sql("SELECT state, metrics ->> 'failures' FROM clip.run") == [
         ("failed", '["rejection rate 0.3333 above the limit 0.1"]')
     ]
+    assert done.get_task_instance("finish").try_number == 1
+    assert emitted(done) == []

@@ -8,7 +8,8 @@ import pytest
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype
-from clip_scoring.runs import Trigger, WindowKind
+from clip_scoring.options import RunOptions
+from clip_scoring.runs import RunRequest, Trigger, Window, WindowKind
 
 
 def context(run_type: str, partition: str | None, **params: object) -> dict[str, Any]:
@@ -79,3 +80,51 @@ def test_a_run_is_found_again_by_dag_and_run_id() -> None:
     from clip_airflow.params import run_key_of
 
     assert run_key_of(context("manual", None)) == "clip_scoring/a run"
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """What the form knows of each parameter."""
+    from clip_airflow.params import run_params
+
+    return {name: param.serialize() for name, param in run_params().items()}
+
+
+@pytest.mark.parametrize("name", RunOptions.__dataclass_fields__)
+def test_the_form_explains_and_bounds_each_parameter(name: str) -> None:
+    param = schemas()[name]
+    schema = param["schema"]
+    assert param["description"]
+    assert schema["title"]
+    assert schema["section"] in {"What", "How", "Quality gates"}
+    bounded = {
+        "boolean": set(),
+        "number": {"minimum", "maximum"},
+        "integer": {"minimum", "maximum"},
+    }
+    [kind] = {schema["type"]} if isinstance(schema["type"], str) else {*schema["type"]} - {"null"}
+    assert bounded.get(kind, set()) <= set(schema)
+    assert kind != "string" or "enum" in schema or "pattern" in schema
+
+
+@pytest.mark.parametrize(("name", "least", "most"), [
+    ("batch_size", 1, 4096), ("shard_size", 1, 10_000_000),
+])  # fmt: skip
+def test_the_form_has_the_bounds_of_the_library(name: str, least: int, most: int) -> None:
+    from clip_scoring.models.fake import FAKE_FINGERPRINT
+
+    schema = schemas()[name]["schema"]
+    assert (schema["minimum"], schema["maximum"]) == (least, most)
+    window = Window.of_day(date(2026, 1, 1), WindowKind.DAY)
+    for refused in (least - 1, most + 1):
+        with pytest.raises(SettingsInvalid):
+            RunRequest("k", "records", FAKE_FINGERPRINT, window, Trigger.CLI, **{name: refused})
+
+
+@pytest.mark.parametrize("day", ["2026-1-1", "2026-01-01T00:00:00", "20260101", "2026-01-01\n"])
+def test_the_form_refuses_a_day_of_another_form(day: str) -> None:
+    from airflow.sdk.exceptions import ParamValidationError
+
+    from clip_airflow.params import run_params
+
+    with pytest.raises(ParamValidationError):
+        run_params()["day"].resolve(day)
