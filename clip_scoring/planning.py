@@ -130,7 +130,9 @@ def _ranges(
     backlog = sum(source.count_pending(part) for part in free)
     if request.limit is not None:
         backlog = min(backlog, request.limit)
-    size = shard_size(backlog, wanted=request.shard_size, batch_size=request.batch_size)
+    size = shard_size(
+        backlog, wanted=request.shard_size, batch_size=request.batch_size, ranges=len(free)
+    )
     return size, _cut(free, size, request.limit, source=source)
 
 

@@ -101,7 +101,14 @@ def free_ranges(held: Iterable[KeyRange]) -> Iterator[KeyRange]:
     yield KeyRange(at, None)
 
 
-def shard_size(backlog: int, *, wanted: int, batch_size: int, most: int = 1000) -> int:
-    """Records per shard: at least `wanted`, enough for at most `most` shards, on the batch grid."""
-    needed = max(wanted, -(-backlog // most), 1)
+_MOST_SHARDS = 1000
+"""Airflow maps a task over 1,024 at most."""
+
+
+def shard_size(backlog: int, *, wanted: int, batch_size: int, ranges: int = 1) -> int:
+    """Records per shard: at least `wanted`, on the batch grid, for at most 1,000 shards.
+
+    The backlog lies in so many `ranges`, each cut by itself, whose last shards may be small.
+    """
+    needed = max(wanted, -(-backlog // max(_MOST_SHARDS + 1 - ranges, 1)), 1)
     return -(-needed // batch_size) * batch_size

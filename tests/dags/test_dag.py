@@ -14,7 +14,6 @@ from PIL import Image
 from tests.world import World
 
 # Airflow reads plugins/.airflowignore with a class that its own dependency has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:GitWildMatchPattern:DeprecationWarning")
 
 REPOSITORY = Path(__file__).parents[2]
 PARSE = """

@@ -112,6 +112,15 @@ def test_a_backlog_of_any_size_makes_at_most_1000_shards(
     assert shard_size(backlog, wanted=wanted, batch_size=batch) * 1000 >= backlog
 
 
+@given(st.lists(st.integers(0, 5000), min_size=1, max_size=1000), WANTED, BATCH)
+@example([3] * 501, 1, 1)
+def test_what_other_runs_leave_over_makes_at_most_1000_shards(
+    free: list[int], wanted: int, batch: int
+) -> None:
+    size = shard_size(sum(free), wanted=wanted, batch_size=batch, ranges=len(free))
+    assert sum(-(-each // size) for each in free) <= 1000
+
+
 @given(BACKLOG, WANTED, BATCH)
 def test_a_shard_is_never_smaller_than_wanted(backlog: int, wanted: int, batch: int) -> None:
     assert shard_size(backlog, wanted=wanted, batch_size=batch) >= wanted
