@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from stack import crew as stack_crew
 from stack.airflow import Site
 from stack.crew import DAG, POOL, Crew, bring_up
 from stack.layout import State
-from stack.processes import poll
+from stack.processes import poll, start
 from stack.rest import Api, unpause
 from tests.world import World
 
@@ -120,6 +120,15 @@ class Night:
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
+
+    @contextmanager
+    def schedules(self) -> Iterator[None]:
+        """A second scheduler that, unlike the first, starts DAG runs by itself."""
+        scheduler = start(replace(self.site, scheduled=True).component("scheduler"))
+        try:
+            yield
+        finally:
+            scheduler.stop()
 
     def clear(self) -> None:
         """Back to the sample records without outcomes, and nothing under way."""

@@ -98,13 +98,20 @@ def exports(night: Night) -> Iterator[Path]:
     """The folder that the stack's registration names for exports; both DAGs are on."""
     sources, folder = night.site.state.sources, night.site.state.root / "exports"
     before = sources.read_text()
-    sources.write_text(f"{before}exports: {{place: '{folder}'}}\n")
+    register(sources, f"{before}exports: {{place: '{folder}'}}\n")
     for dag in ("clip_export", "clip_maintain"):
         night.api.patch(f"/api/v2/dags/{dag}", {"is_paused": False})
     yield folder
     for dag in ("clip_export", "clip_maintain"):
         night.api.patch(f"/api/v2/dags/{dag}", {"is_paused": True})
-    sources.write_text(before)
+    register(sources, before)
+
+
+def register(sources: Path, text: str) -> None:
+    """Replace the registration in one step: somebody may be reading it."""
+    fresh = sources.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.replace(sources)
 
 
 def over(night: Night, dag: str, count: int = 1) -> list[dict[str, Any]]:
