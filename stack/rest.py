@@ -45,6 +45,10 @@ class Api:
         """Change one resource."""
         return self.call("PATCH", path, body)
 
+    def delete(self, path: str) -> None:
+        """Remove one resource."""
+        self.call("DELETE", path)
+
     def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """One request; Refused with what the API said, or Unreachable."""
         content = None if body is None else json.dumps(body).encode()
@@ -54,8 +58,7 @@ class Api:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
             with OPENER.open(request, timeout=TIMEOUT_S) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
+                return dict(json.loads(answer.read() or "{}"))
         except urllib.error.HTTPError as error:
             words = error.read(2000).decode(errors="replace")
             raise Refused(error.code, f"{method} {path}: {error.code} {words}") from error

@@ -15,9 +15,12 @@ from tests.dags.night import Night
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium; skipped where there is none."""
+    """The system's Chromium; skipped where there is none.
+
+    Its driver keeps an event loop in this thread, so it must not outlive the module.
+    """
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip("no Chromium on this machine: install the package `chromium`")
@@ -27,7 +30,7 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def login(browser: Browser, one_night: Night) -> Iterator[BrowserContext]:
     """A session of the administrator; whatever is not on this machine is cut off."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})

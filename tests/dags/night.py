@@ -150,6 +150,10 @@ class Night:
         for state in OPEN:
             for run in self.api.get(f"{path}?state={state}")["dag_runs"]:
                 self.api.patch(f"{path}/{run['dag_run_id']}", {"state": "failed"})
+        # A backfill leaves out days that have a run.
+        while runs := self.api.get(f"{path}?limit=100")["dag_runs"]:
+            for run in runs:
+                self.api.delete(f"{path}/{run['dag_run_id']}")
 
 
 def wait_for(

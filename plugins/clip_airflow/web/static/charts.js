@@ -24,7 +24,7 @@
         datasets: [
           { type: "bar", order: 1, label: "pairs/s", data: figures.rates, backgroundColor: colour("--c1"), yAxisID: "y" },
           { type: "line", label: "rejected %", data: figures.rejected, borderColor: colour("--c2"),
-            backgroundColor: colour("--c2"), spanGaps: true, pointRadius: 2, yAxisID: "rejected" },
+            backgroundColor: colour("--c2"), spanGaps: true, pointRadius: 4, yAxisID: "rejected" },
         ],
       },
       scales: {
@@ -40,7 +40,7 @@
           { type: "bar", order: 1, label: "this run", data: figures.now, backgroundColor: colour("--c1"), categoryPercentage: 1, barPercentage: 0.95 },
           { type: "line", label: "runs before", data: figures.before, borderColor: colour("--c2"),
             backgroundColor: colour("--c2"), stepped: "middle", pointRadius: 0 },
-        ],
+        ].filter(({ data }) => data.some((share) => share !== null)),
       },
       scales: { x: axis("similarity"), y: axis("% of the pairs", { beginAtZero: true }) },
     }),
