@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import resource
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from time import monotonic
+from typing import TypeVar
 
 from clip_scoring.errors import Interrupted, Retryable
 from clip_scoring.measures import Measures
@@ -24,6 +25,7 @@ from clip_scoring.records import (
 from clip_scoring.runs import Run
 from clip_scoring.shards import Claim, KeyRange, successor
 
+T = TypeVar("T")
 RECORDS_AHEAD, MOST_BATCHES_AHEAD = 512, 8
 """How much is fetched and decoded beside the batch that is scored: hosts far away take their time,
 and what lies ready takes memory, 150 kB a record with towers of 224x224 pixels."""
@@ -32,13 +34,42 @@ FEWEST_BATCHES_AHEAD, BYTES_AHEAD = 2, 256 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Consecutive pending records with their images; committing it moves the offset to `stop`."""
+class Read:
+    """Consecutive records before their images are there, and the key that follows them."""
+
+    records: Sequence[Record]
+    stop: Key
+    measures: Measures
+
+    @property
+    def image_bytes(self) -> int:
+        """Of the images that came with the records."""
+        return sum(len(each.image) for each in self.records if each.image is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedBatch:
+    """What was read, with an image or a rejection for each record."""
 
     records: Sequence[Record]
     images: Sequence[DecodedImage | Rejection]
     stop: Key
     measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredBatch:
+    """What was loaded, with an outcome for each record; a commit moves the offset to `stop`."""
+
+    records: Sequence[Record]
+    outcomes: Sequence[Outcome]
+    stop: Key
+    measures: Measures
+
+    @property
+    def scored(self) -> int:
+        """How many of the outcomes are scores."""
+        return sum(isinstance(each, Score) for each in self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,80 +101,117 @@ def score_shard(
     cases everything committed so far stands.
     """
     scored = rejected = 0
-    committing, clock = 0.0, monotonic()
-    try:
-        for batch in _loaded_ahead(run, claim, source=source, loader=loader):
-            if stopping():
-                raise Interrupted(f"shard {claim.number}: stopped at {claim.checkpoint.offset!r}")
-            started = monotonic()
-            outcomes = _outcomes(batch, scorer)
-            done = monotonic()
-            # A commit cannot store its own duration: it goes along with the next one.
-            seconds = {"score": done - started, "commit": committing, "wall": done - clock}
-            measures = batch.measures + Measures(seconds, peaks=_memory()) + scorer.measured()
-            rows = list(zip(batch.records, outcomes, strict=True))
-            claim = sink.commit(claim, batch.stop, rows, measures)
-            committing, clock = monotonic() - done, done
-            scored += sum(isinstance(each, Score) for each in outcomes)
-            rejected += sum(isinstance(each, Rejection) for each in outcomes)
-    except BaseException:
-        with suppress(Retryable):  # without the database the lease frees the shard, only later
-            sink.release(claim)
-        raise
+    with closing(read_ahead(_reads_of_shard(run, claim, source))) as reads:
+        try:
+            batches = load_ahead(reads, loader=loader, batch_size=run.batch_size)
+            for batch in score_ahead(_until(stopping, batches, claim), scorer=scorer):
+                rows = list(zip(batch.records, batch.outcomes, strict=True))
+                claim = sink.commit(claim, batch.stop, rows, batch.measures)
+                scored += batch.scored
+                rejected += len(rows) - batch.scored
+        except BaseException:
+            with suppress(Retryable):  # without the database the lease frees the shard, only later
+                sink.release(claim)
+            raise
     return ShardResult(claim.shard_id, claim.checkpoint.epoch, scored, rejected)
+
+
+def _until(
+    stopping: Callable[[], bool], batches: Iterator[LoadedBatch], claim: Claim
+) -> Iterator[LoadedBatch]:
+    for batch in batches:
+        if stopping():
+            raise Interrupted(
+                f"shard {claim.number}: stopped before the batch up to {batch.stop!r}"
+            )
+        yield batch
+
+
+def read_ahead(reads: Iterator[T]) -> Generator[T]:
+    """The same, each one read in a thread of its own while the caller works on the one before."""
+    thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
+    try:
+        reading = thread.submit(next, reads, None)
+        while (found := reading.result()) is not None:
+            reading = thread.submit(next, reads, None)
+            yield found
+    finally:
+        thread.shutdown(cancel_futures=True)
+
+
+def load_ahead(reads: Iterator[Read], *, loader: Loader, batch_size: int) -> Iterator[LoadedBatch]:
+    """Batches in the order of the reads; images of the next ones load while one is scored."""
+    most = min(max(FEWEST_BATCHES_AHEAD, RECORDS_AHEAD // batch_size), MOST_BATCHES_AHEAD)
+    threads = ThreadPoolExecutor(most, thread_name_prefix="load-ahead")
+    loading: deque[tuple[Read, Future[LoadedImages]]] = deque()
+    try:
+        ended = False
+        while loading or not ended:
+            while not ended and len(loading) < most and _has_room([each for each, _ in loading]):
+                if read := next(reads, None):
+                    loading.append((read, threads.submit(_load, read.records, loader)))
+                ended = read is None
+            if loading:
+                read, coming = loading.popleft()
+                loaded = coming.result()
+                measures = read.measures + loaded.measures
+                yield LoadedBatch(read.records, loaded.images, read.stop, measures)
+    finally:
+        # A worker that gives up does not wait for slow hosts.
+        threads.shutdown(wait=False, cancel_futures=True)
+
+
+def score_ahead(batches: Iterator[LoadedBatch], *, scorer: Scorer) -> Iterator[ScoredBatch]:
+    """Each batch scored; whoever takes it commits it before asking for the next one.
+
+    The time in between counts as `commit`, of the batch that comes next: a commit cannot store its
+    own duration.
+    """
+    committing, clock = 0.0, monotonic()
+    for batch in batches:
+        started = monotonic()
+        outcomes = _outcomes(batch, scorer)
+        done = monotonic()
+        seconds = {"score": done - started, "commit": committing, "wall": done - clock}
+        measures = batch.measures + Measures(seconds, peaks=_memory()) + scorer.measured()
+        yield ScoredBatch(batch.records, outcomes, batch.stop, measures)
+        committing, clock = monotonic() - done, done
+
+
+def _outcomes(batch: LoadedBatch, scorer: Scorer) -> list[Outcome]:
+    """One outcome per record, in order."""
+    if all(isinstance(image, Rejection) for image in batch.images):
+        return [image for image in batch.images if isinstance(image, Rejection)]
+    outcomes = scorer.score(
+        [None if isinstance(image, Rejection) else image for image in batch.images],
+        [
+            None if isinstance(image, Rejection) else record.caption
+            for record, image in zip(batch.records, batch.images, strict=True)
+        ],
+    )
+    return [
+        image if isinstance(image, Rejection) else outcome
+        for image, outcome in zip(batch.images, outcomes, strict=True)
+    ]
 
 
 def _memory() -> Mapping[str, int]:
     return {"memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A batch of records before its images are there."""
-
-    records: Sequence[Record]
-    stop: Key
-    measures: Measures
-
-    @property
-    def image_bytes(self) -> int:
-        """Of the images that came with the records."""
-        return sum(len(each.image) for each in self.records if each.image is not None)
-
-
-def _loaded_ahead(run: Run, claim: Claim, *, source: Source, loader: Loader) -> Iterator[Batch]:
-    """Batches up to the shard's stop, in order; the next ones are loading while one is scored."""
-
-    def read_from(offset: Key) -> _Read:
+def _reads_of_shard(run: Run, claim: Claim, source: Source) -> Iterator[Read]:
+    """Batches of pending records on the shard's grid, from its offset up to its stop."""
+    offset, stop = claim.checkpoint.offset, claim.stop
+    while offset != stop:
         started = monotonic()
-        todo = run.selection(KeyRange(offset, claim.stop))
-        records = source.read_pending(todo, run.batch_size)
+        records = source.read_pending(run.selection(KeyRange(offset, stop)), run.batch_size)
         last = len(records) < run.batch_size
-        stop = claim.stop if last else successor(records[-1].key)
-        return _Read(records, stop, Measures({"read": monotonic() - started}) + source.measured())
-
-    most = min(max(FEWEST_BATCHES_AHEAD, RECORDS_AHEAD // run.batch_size), MOST_BATCHES_AHEAD)
-    reads = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
-    loads = ThreadPoolExecutor(most, thread_name_prefix="load-ahead")
-    try:
-        loading: deque[tuple[_Read, Future[LoadedImages]]] = deque()
-        reading = None if claim.done else reads.submit(read_from, claim.checkpoint.offset)
-        while reading or loading:
-            while reading and len(loading) < most and _has_room([each for each, _ in loading]):
-                read = reading.result()
-                loading.append((read, loads.submit(_load, read.records, loader)))
-                more = read.stop != claim.stop
-                reading = reads.submit(read_from, read.stop) if more else None
-            read, coming = loading.popleft()
-            loaded = coming.result()
-            yield Batch(read.records, loaded.images, read.stop, read.measures + loaded.measures)
-    finally:
-        reads.shutdown(cancel_futures=True)
-        # A worker that gives up does not wait for slow hosts.
-        loads.shutdown(wait=False, cancel_futures=True)
+        offset = stop if last else successor(records[-1].key)
+        seconds = {"read": monotonic() - started}
+        yield Read(records, offset, Measures(seconds) + source.measured())
 
 
-def _has_room(ahead: Sequence[_Read]) -> bool:
+def _has_room(ahead: Sequence[Read]) -> bool:
     brought = sum(each.image_bytes for each in ahead)
     return len(ahead) < FEWEST_BATCHES_AHEAD or brought < BYTES_AHEAD
 
@@ -159,20 +227,3 @@ def _load(records: Sequence[Record], loader: Loader) -> LoadedImages:
 
 def _refused(record: Record) -> Rejection | None:
     return record.flaw or screen_caption(record.caption)
-
-
-def _outcomes(batch: Batch, scorer: Scorer) -> list[Outcome]:
-    """One outcome per record, in order."""
-    if all(isinstance(image, Rejection) for image in batch.images):
-        return [image for image in batch.images if isinstance(image, Rejection)]
-    outcomes = scorer.score(
-        [None if isinstance(image, Rejection) else image for image in batch.images],
-        [
-            None if isinstance(image, Rejection) else record.caption
-            for record, image in zip(batch.records, batch.images, strict=True)
-        ],
-    )
-    return [
-        image if isinstance(image, Rejection) else outcome
-        for image, outcome in zip(batch.images, outcomes, strict=True)
-    ]

@@ -203,9 +203,8 @@ def test_pictures_are_shown_beside_the_pairs(page: Page, night: Night) -> None:
     first = page.locator(".pairs img").first
     expect(first).to_be_visible()
     expect(first).to_have_js_property("naturalWidth", 192)
-    page.wait_for_function(
-        "[...document.images].slice(0, 10).every(each => each.complete && each.naturalWidth)"
-    )
+    for seen in page.locator(".pairs img").all()[:10]:
+        expect(seen).to_have_js_property("complete", True)
     picture(page, "pairs")
     page.get_by_role("link", name="Show the highest instead").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("Highest pairs")

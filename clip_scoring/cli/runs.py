@@ -1,54 +1,30 @@
-"""The command line: what the DAG does, by hand."""
+"""Commands over the database: what the DAG does, by hand."""
 
 from __future__ import annotations
 
 import argparse
 import ctypes
-import logging
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
+from typing import TypeAlias
 from uuid import uuid4
 
-from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
+from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.options import RunOptions
 from clip_scoring.runs import Plan, Rescore, Trigger, WindowKind
 from clip_scoring.settings import Settings
 
-EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_USE, EXIT_TRY_AGAIN = 0, 1, 2, 3
 WAIT_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors are one line on stderr and an exit code.
-
-    0 done, 1 the run failed, 2 wrong use or configuration, 3 a later try may work.
-    """
-    arguments = _parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    logging.getLogger("clip_scoring").setLevel(logging.INFO)
-    try:
-        arguments.command(Settings.from_environment(), arguments)
-    except RunFailed as failed:
-        return _fail(failed, EXIT_RUN_FAILED)
-    except ClipScoringError as error:
-        return _fail(error, EXIT_WRONG_USE if isinstance(error, Fatal) else EXIT_TRY_AGAIN)
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE)
-    return EXIT_DONE
-
-
-def _fail(error: Exception | str, code: int) -> int:
-    print(f"clip-scoring: {error}", file=sys.stderr)
-    return code
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _upgrade(settings: Settings, _: argparse.Namespace) -> None:
@@ -185,23 +161,17 @@ def _wait_for_others(unfinished: int) -> None:
     sleep(WAIT_SECONDS)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="clip-scoring",
-        description="Score image–caption pairs with CLIP. Reads CLIP_SCORING_DATABASE_URL, "
-        "CLIP_SCORING_WEIGHTS and CLIP_SCORING_SOURCES.",
-    )
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+def add_commands(commands: Commands) -> None:
+    """Add them to the program's parser."""
     _add_database_commands(commands)
     _add_plan(commands)
     _add_run(commands)
     _add_work(commands)
     _add_status(commands)
     _add_export(commands)
-    return parser
 
 
-def _add_database_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_database_commands(commands: Commands) -> None:
     database = commands.add_parser("db", help="manage schema clip")
     verbs = database.add_subparsers(metavar="VERB", required=True)
     upgrade = verbs.add_parser("upgrade", help="bring the schema to this program's version")
@@ -215,14 +185,14 @@ def _add_database_commands(commands: argparse._SubParsersAction[argparse.Argumen
     sample.set_defaults(command=_sample)
 
 
-def _add_plan(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_plan(commands: Commands) -> None:
     plan = commands.add_parser("plan", help="split what is pending into the shards of a run")
     plan.add_argument("--dry-run", action="store_true", help="count, and write nothing")
     _add_choices(plan)
     plan.set_defaults(command=_plan)
 
 
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_run(commands: Commands) -> None:
     run = commands.add_parser(
         "run",
         help="plan a run unless it is planned, score its shards until none is left, finish it",
@@ -244,7 +214,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.set_defaults(command=_run)
 
 
-def _add_work(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_work(commands: Commands) -> None:
     work = commands.add_parser(
         "work", help="score shards of a planned run until none is left, on any machine"
     )
@@ -263,7 +233,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_status(commands: Commands) -> None:
     status = commands.add_parser(
         "status", help="runs, their shards, rejections by reason and when they are due"
     )
@@ -273,7 +243,7 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     status.set_defaults(command=_status)
 
 
-def _add_export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_export(commands: Commands) -> None:
     export = commands.add_parser("export", help="write what a finished run left to a Parquet file")
     export.add_argument("--run-key", required=True, help="the run")
     export.add_argument("--to", type=Path, help="folder (default: the registered exports)")

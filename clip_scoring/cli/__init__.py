@@ -1,0 +1,50 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from clip_scoring.cli import runs
+from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
+from clip_scoring.settings import Settings
+
+EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_USE, EXIT_TRY_AGAIN = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors are one line on stderr and an exit code.
+
+    0 done, 1 the run failed, 2 wrong use or configuration, 3 a later try may work.
+    """
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.getLogger("clip_scoring").setLevel(logging.INFO)
+    try:
+        arguments.command(Settings.from_environment(), arguments)
+    except RunFailed as failed:
+        return _fail(failed, EXIT_RUN_FAILED)
+    except ClipScoringError as error:
+        return _fail(error, EXIT_WRONG_USE if isinstance(error, Fatal) else EXIT_TRY_AGAIN)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE)
+    return EXIT_DONE
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    program = argparse.ArgumentParser(
+        prog="clip-scoring",
+        description="Score image–caption pairs with CLIP. Reads CLIP_SCORING_DATABASE_URL, "
+        "CLIP_SCORING_WEIGHTS and CLIP_SCORING_SOURCES.",
+    )
+    commands = program.add_subparsers(metavar="COMMAND", required=True)
+    runs.add_commands(commands)
+    return program
+
+
+def _fail(error: Exception | str, code: int) -> int:
+    print(f"clip-scoring: {error}", file=sys.stderr)
+    return code
