@@ -21,7 +21,8 @@ from clip_scoring.records import Reason
 _START_SECONDS = 120.0
 """A cold disk may take a minute to give what a decoder imports."""
 _TRIES = 2
-"""A process may have been killed from outside; an image that kills two of them did it."""
+"""A process may have been killed from outside, or time have passed while the whole worker stood
+still; an image that costs two of them did it."""
 _COUNTS = ("decoder_crashes", "decoder_timeouts", "decoder_starts")
 
 
@@ -82,26 +83,25 @@ class Decoders:
         await asyncio.gather(*(each.end() for each in idle))
 
     async def _decode_by_one(self, body: bytes) -> Pixels:
-        ended = ""
+        why = ""
         for _ in range(_TRIES):
             # After a crash a fresh one, since idle ones may have been killed together.
-            process = self._idle.pop() if self._idle and not ended else await self._started()
+            process = self._idle.pop() if self._idle and not why else await self._started()
             try:
                 return await self._within_time(process, body)
             except Died:
-                ended = await process.end()
+                why = f"ended, by {await process.end()}"
                 self._counts["decoder_crashes"] += 1
-        raise Refused(Reason.IMAGE_DECODER_CRASHED, f"two decoders ended, by {ended}")
+            except TimeoutError:
+                await process.end()
+                why = f"took more than {self._seconds:g} s"
+                self._counts["decoder_timeouts"] += 1
+        raise Refused(Reason.IMAGE_DECODER_CRASHED, f"two decoders {why}")
 
     async def _within_time(self, process: DecoderProcess, body: bytes) -> Pixels:
         try:
             async with asyncio.timeout(self._seconds):
                 pixels = await process.decode(body)
-        except TimeoutError:
-            await process.end()
-            self._counts["decoder_timeouts"] += 1
-            too_long = f"took more than {self._seconds:g} s"
-            raise Refused(Reason.IMAGE_DECODER_CRASHED, too_long) from None
         except Refused:
             self._idle.append(process)
             raise

@@ -179,16 +179,28 @@ def test_an_image_whose_decoder_was_killed_from_outside_is_decoded_by_another(
 
 
 @pytest.mark.usefixtures("deadly")
-def test_an_image_that_never_ends_is_refused_at_its_time_limit_and_once() -> None:
+def test_an_image_that_never_ends_is_refused_after_two_decoders_reached_their_limit() -> None:
     async def work(decoders: Decoders) -> None:
         good = asyncio.gather(*(gives_its_pixels(decoders, seed) for seed in range(10)))
         found = await rejection(decoders, b"DEADLY loop")
-        assert found == Rejection(Reason.IMAGE_DECODER_CRASHED, "took more than 1 s")
+        assert found == Rejection(Reason.IMAGE_DECODER_CRASHED, "two decoders took more than 1 s")
         await good
         await gives_its_pixels(decoders)
-        assert decoders.measured().counts["decoder_timeouts"] == 1
+        assert decoders.measured().counts["decoder_timeouts"] == 2
 
     using(pool(count=2, seconds=1.0), work)
+
+
+def test_an_image_whose_decoder_stood_still_is_decoded_by_another() -> None:
+    async def work(decoders: Decoders) -> None:
+        await gives_its_pixels(decoders, 1)
+        (stopped,) = processes(decoders)
+        os.kill(stopped, signal.SIGSTOP)
+        await gives_its_pixels(decoders, 2)
+        assert decoders.measured().counts["decoder_timeouts"] == 1
+        wait_for_end(stopped)
+
+    using(pool(seconds=3.0), work)
 
 
 @pytest.mark.usefixtures("deadly")
