@@ -77,5 +77,9 @@ class ShardLost(Retryable):
     """Another worker has claimed this shard since; whoever sees this has written nothing."""
 
 
+class JournalBusy(Retryable):
+    """Another process has the journal of this output open."""
+
+
 class Interrupted(Retryable):
     """The worker was asked to stop; everything committed so far stands."""

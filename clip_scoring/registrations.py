@@ -17,6 +17,8 @@ from clip_scoring.errors import SettingsInvalid
 TINY = "tiny"
 CONNECTION = "clip_scoring_db"
 """The Airflow connection to the one database that holds records and outcomes."""
+ANY_BUCKET = "*"
+"""Among image_buckets: all that the login may read. For people's own files, not for the file."""
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _IMAGE_PLACE = re.compile(rf"{_BUCKET.pattern}(/([^/{{}}]+/)+)?")

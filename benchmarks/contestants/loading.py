@@ -32,7 +32,7 @@ BATCH = 64
 def open_loader(entry: Entry, geometry: Geometry) -> ImageLoader:
     """The product's loader over the album, with a decoder process for each core."""
     return ImageLoader(
-        Fetcher(http=HttpFetcher(HttpPolicy()), roots=[Path(entry.album)], objects=None),
+        Fetcher(http=HttpFetcher(HttpPolicy()), roots=[Path(entry.album)], open_objects=None),
         Decoders(
             decoder_command(geometry, Tier(entry.tier)), geometry.shape, count=len(entry.cores)
         ),

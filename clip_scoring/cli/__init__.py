@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from clip_scoring.cli import runs
+from clip_scoring.cli import doctor, runs, score
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
 from clip_scoring.settings import Settings
 
@@ -23,14 +23,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("clip_scoring").setLevel(logging.INFO)
     try:
-        arguments.command(Settings.from_environment(), arguments)
+        code: int | None = arguments.command(arguments.settings(), arguments)
+        return code or EXIT_DONE
     except RunFailed as failed:
         return _fail(failed, EXIT_RUN_FAILED)
     except ClipScoringError as error:
         return _fail(error, EXIT_WRONG_USE if isinstance(error, Fatal) else EXIT_TRY_AGAIN)
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE)
-    return EXIT_DONE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,8 +40,11 @@ def parser() -> argparse.ArgumentParser:
         description="Score image–caption pairs with CLIP. Reads CLIP_SCORING_DATABASE_URL, "
         "CLIP_SCORING_WEIGHTS and CLIP_SCORING_SOURCES.",
     )
+    program.set_defaults(settings=Settings.from_environment)
     commands = program.add_subparsers(metavar="COMMAND", required=True)
+    score.add_commands(commands)
     runs.add_commands(commands)
+    doctor.add_commands(commands)
     return program
 
 

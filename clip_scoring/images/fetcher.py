@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from clip_scoring.images.budget import Share
 from clip_scoring.images.http import HttpFetcher
 from clip_scoring.images.local import LocalImages
-from clip_scoring.images.objects import S3Images
 from clip_scoring.images.refusal import Refused
 from clip_scoring.measures import Measures
 from clip_scoring.records import Reason
@@ -19,15 +19,33 @@ MAX_BYTES = 20 * 1024 * 1024
 MAX_URI_LENGTH = 4096
 
 
+class Objects(Protocol):
+    """Bodies in an object store, see `S3Images`."""
+
+    retries: int
+
+    async def fetch(self, uri: str, share: Share, *, limit: int) -> bytes: ...
+
+    async def close(self) -> None: ...
+
+
 class Fetcher:
-    """Fetches images for one event loop; what it opens, it opens at the first fetch."""
+    """Fetches images for one event loop; what it opens, it opens at the first fetch.
+
+    So with `open_objects`, which is None where nothing may be fetched from an object store.
+    """
 
     def __init__(
-        self, *, http: HttpFetcher | None, roots: Sequence[Path], objects: S3Images | None
+        self,
+        *,
+        http: HttpFetcher | None,
+        roots: Sequence[Path],
+        open_objects: Callable[[], Objects] | None,
     ) -> None:
         self._http = http
         self._files = LocalImages(roots)
-        self._objects = objects
+        self._open_objects = open_objects
+        self._objects: Objects | None = None
         self._bytes = 0
         self._told: Counter[str] = Counter()
 
@@ -61,7 +79,8 @@ class Fetcher:
                 return await self._http.fetch(uri, share, limit=MAX_BYTES)
             case "http" | "https":
                 raise Refused(Reason.URI_FORBIDDEN, "nothing is fetched from the web here")
-            case "s3" if self._objects is not None:
+            case "s3" if self._open_objects is not None:
+                self._objects = self._objects or self._open_objects()
                 return await self._objects.fetch(uri, share, limit=MAX_BYTES)
             case "s3":
                 raise Refused(Reason.URI_FORBIDDEN, "the source has no image_buckets")

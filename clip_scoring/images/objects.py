@@ -32,6 +32,7 @@ from clip_scoring.images.budget import Share
 from clip_scoring.images.refusal import Refused
 from clip_scoring.images.threads import Threads
 from clip_scoring.records import Reason
+from clip_scoring.registrations import ANY_BUCKET
 
 _THREADS = 16
 _BLOCK = 256 * 1024
@@ -137,6 +138,8 @@ async def _excused(limit: asyncio.Timeout, waiting: Awaitable[None]) -> None:
 
 
 def _lies_in(path: str, bucket: str, place: str) -> bool:
+    if place == ANY_BUCKET:
+        return True
     return path.startswith(place) if place.endswith("/") else bucket == place
 
 

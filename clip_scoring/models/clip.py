@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.special import expit, softmax
 
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
 from clip_scoring.measures import Measures
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
-from clip_scoring.models.devices import require_dtype
+from clip_scoring.models.devices import kind, require_dtype
 from clip_scoring.models.embeddings import Embedder, Embedding, out_of_memory
 from clip_scoring.models.pixels import Normaliser
 from clip_scoring.models.towers import TorchTowers, Towers, load_model
-from clip_scoring.models.weights import Weights
+from clip_scoring.models.weights import Architecture, Weights
 from clip_scoring.ports import DecodedImage, Pixels
 from clip_scoring.records import Outcome, Reason, Rejection, Score
 from clip_scoring.settings import USUAL_CACHE
@@ -70,9 +72,12 @@ class ClipScorer:
         *,
         float32: Any = None,
     ) -> None:
-        gpu = engine.device == "cuda"
         self.fingerprint = fingerprint
-        self.device = torch.cuda.get_device_name() if gpu else engine.device
+        self.device = (
+            torch.cuda.get_device_name(engine.device)
+            if kind(engine.device) == "cuda"
+            else engine.device
+        )
         self._weights = weights
         self._engine = engine
         self._towers = towers
@@ -116,6 +121,42 @@ class ClipScorer:
         except torch.AcceleratorError as dead:
             raise DeviceLost(f"{self.device}: {str(dead).splitlines()[0]}") from dead
 
+    @torch.inference_mode()
+    def similarities(
+        self, images: Sequence[DecodedImage], captions: Sequence[str]
+    ) -> NDArray[np.float32]:
+        """Cosines of each image with each caption, shape (images, captions).
+
+        NaN where a side does not fit into memory, or has no direction.
+        """
+        return self._seen(images) @ self._read(captions).T
+
+    @torch.inference_mode()
+    def probabilities(
+        self, images: Sequence[DecodedImage], prompts: Sequence[Sequence[str]]
+    ) -> NDArray[np.float32]:
+        """Of each label for each image, shape (images, labels); a label has one prompt or more.
+
+        A label's embedding is the mean of its prompts' directions (Radford et al. 2021, section
+        3.1.4). CLIP: softmax of exp(logit_scale) · cosine over the labels. SigLIP, which was
+        trained on each pair alone: sigmoid of exp(logit_scale) · cosine + logit_bias.
+        """
+        labels = np.stack([_direction(self._read(each).mean(axis=0)) for each in prompts])
+        model = self.float32_model
+        logits = float(model.logit_scale.exp()) * (self._seen(images) @ labels.T)
+        if self._weights.architecture is Architecture.SIGLIP:
+            return np.asarray(expit(logits + float(model.logit_bias)), np.float32)
+        return np.asarray(softmax(logits, axis=1), np.float32)
+
+    def _seen(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        found = self._images.embeddings([(each.digest, each.pixels) for each in images])
+        return _directions([found[each.digest] for each in images])
+
+    def _read(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        tokens = self._tokenizer.tokenize(captions)
+        found = self._captions.embeddings([(each, each) for each in tokens])
+        return _directions([found[each] for each in tokens])
+
     @cached_property
     def float32_model(self) -> Any:
         """The same weights in float32, on the same device: what doubts are settled by."""
@@ -157,9 +198,22 @@ class ClipScorer:
         return self._towers.encode_captions(*self._tokenizer.padded(captions, rows))
 
     def _device_memory(self) -> dict[str, int]:
-        if self._engine.device != "cuda":
+        if kind(self._engine.device) != "cuda":
             return {}
-        return {"device_memory_bytes": torch.cuda.max_memory_allocated()}
+        return {"device_memory_bytes": torch.cuda.max_memory_allocated(self._engine.device)}
+
+
+def _directions(embeddings: Sequence[Embedding | None]) -> NDArray[np.float32]:
+    """Shape (N, D), each of length 1; NaN for what there is not."""
+    width = next((len(each) for each in embeddings if each is not None), 1)
+    missing = np.full(width, np.nan, np.float32)
+    return np.stack([missing if each is None else _direction(each) for each in embeddings])
+
+
+def _direction(embedding: Embedding) -> Embedding:
+    with np.errstate(all="ignore"):
+        unit: Embedding = embedding / np.linalg.norm(embedding)
+        return unit
 
 
 def _cosine(left: Embedding, right: Embedding) -> float:

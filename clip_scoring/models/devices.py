@@ -12,23 +12,29 @@ import torch
 from clip_scoring.errors import DeviceLost, SettingsInvalid
 from clip_scoring.fingerprint import Dtype
 
+_DEVICE = re.compile(r"auto|cpu|cuda(:[0-9]{1,3})?|mps")
 _CPU_BFLOAT16 = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Flags of processors that multiply in bfloat16; others emulate it, many times slower."""
 
 
 def choose_device(wanted: str = "auto", *, require_gpu: bool = False) -> str:
-    """`cuda` or `cpu`; `auto` takes a GPU where torch sees one.
+    """`cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes a GPU where torch sees one of NVIDIA's.
 
     Which of several GPUs `cuda` means is chosen by the worker's `CUDA_VISIBLE_DEVICES`. Raises
     SettingsInvalid when a GPU is asked for, or required, and there is none.
     """
-    if wanted not in {"auto", "cpu", "cuda"}:
-        raise SettingsInvalid(f"device {wanted!r} is not one of auto, cpu, cuda")
+    if not _DEVICE.fullmatch(wanted):
+        raise SettingsInvalid(f"device {wanted!r} is not one of auto, cpu, cuda, cuda:N, mps")
     if wanted == "cpu" and require_gpu:
         raise SettingsInvalid("a GPU is required and device is cpu: change one of the two settings")
-    if wanted == "cpu" or torch.cuda.is_available():
-        return "cpu" if wanted == "cpu" else "cuda"
-    if wanted == "cuda" or require_gpu:
+    if wanted == "mps":
+        return _mps()
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted.startswith("cuda:") and found and int(wanted[5:]) >= found:
+        raise SettingsInvalid(f"device {wanted}: torch sees GPUs 0 to {found - 1}")
+    if wanted == "cpu" or found:
+        return "cuda" if wanted == "auto" else wanted
+    if wanted != "auto" or require_gpu:
         raise SettingsInvalid(
             f"a GPU is required, but torch {torch.__version__} (for CUDA {torch.version.cuda}) "
             "sees none"
@@ -36,9 +42,20 @@ def choose_device(wanted: str = "auto", *, require_gpu: bool = False) -> str:
     return "cpu"
 
 
+def _mps() -> str:
+    if not torch.backends.mps.is_available():
+        raise SettingsInvalid(f"device mps: torch {torch.__version__} sees no Apple GPU")
+    return "mps"
+
+
+def kind(device: str) -> str:
+    """The device without its number: `cuda` of `cuda:1`."""
+    return device.partition(":")[0]
+
+
 def usual_dtype(device: str) -> Dtype:
     """What a run uses that names no number format."""
-    return Dtype.FLOAT16 if device == "cuda" else Dtype.FLOAT32
+    return Dtype.FLOAT16 if kind(device) == "cuda" else Dtype.FLOAT32
 
 
 def require_dtype(dtype: Dtype, device: str, *, flags: frozenset[str] | None = None) -> None:
@@ -46,7 +63,7 @@ def require_dtype(dtype: Dtype, device: str, *, flags: frozenset[str] | None = N
 
     `flags` are the CPU's; None reads them from the system.
     """
-    if device == "cuda":
+    if kind(device) != "cpu":
         if dtype is Dtype.INT8:
             raise SettingsInvalid("dtype int8 is for CPUs: take float16 on this GPU")
         return

@@ -17,6 +17,7 @@ from PIL import Image
 from clip_scoring.errors import DeviceLost, SettingsInvalid
 from clip_scoring.geometry import Geometry
 from clip_scoring.measures import Measures
+from clip_scoring.models.devices import kind
 from clip_scoring.models.embeddings import out_of_memory
 from clip_scoring.models.resize import TorchResize, resized_window
 from clip_scoring.ports import ImageDecoders, Pixels
@@ -39,7 +40,7 @@ def open_nvjpeg(device: str, geometry: Geometry) -> DecodeJpegs:
 
     Raises SettingsInvalid where it cannot work here, or not for this geometry.
     """
-    if device != "cuda":
+    if kind(device) != "cuda":
         raise SettingsInvalid("tier nvjpeg needs a GPU: take fast")
     _require_resizable(geometry)
     try:

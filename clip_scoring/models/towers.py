@@ -18,8 +18,8 @@ from clip_scoring.models.pooled import caption_embeddings, image_embeddings, poo
 from clip_scoring.models.weights import Architecture, Weights
 
 _MODELS = {Architecture.CLIP: CLIPModel, Architecture.SIGLIP: SiglipModel}
-_IMAGE_ROWS = {"cpu": 8, "cuda": 128}
-_CAPTION_ROWS = {"cpu": 4, "cuda": 128}
+_IMAGE_ROWS = {"cpu": 8, "cuda": 128, "mps": 32}
+_CAPTION_ROWS = {"cpu": 4, "cuda": 128, "mps": 32}
 """On CPUs few rows already keep a core busy, and waste little when some of them are blank."""
 
 

@@ -30,14 +30,18 @@ class LocalFiles:
 
     def list_objects(self, window: Window) -> Iterator[StoredObject]:
         """The file, when it was last modified within the window."""
+        stored = self.stored()
+        if stored.lies_in(window):
+            yield stored
+
+    def stored(self) -> StoredObject:
+        """The file as it is now."""
         file = self._open()
         seen = _Seen.of(file.fileno())
         with file:
             event_time = datetime.fromtimestamp(seen.mtime_ns / 1e9, UTC)
         version = _version(self.path, seen)
-        stored = StoredObject(self._uri, version, seen.size, event_time)
-        if stored.lies_in(window):
-            yield stored
+        return StoredObject(self._uri, version, seen.size, event_time)
 
     def open(self, stored: StoredObject, start: int = 0) -> BinaryIO:
         """The file from byte `start` on; raises ObjectChanged when its content is another."""

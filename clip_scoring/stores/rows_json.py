@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, NamedTuple
 
@@ -111,19 +111,24 @@ def _unless_foreign(found: Iterator[tuple[Mark, Row]], uri: str) -> Iterator[Mar
     yield from (start for start, _ in found)
 
 
-def read_lines(store: ObjectStore, stored: StoredObject, mark: Mark) -> Iterator[Line]:
+def read_lines(store: ObjectStore, stored: StoredObject, mark: Mark) -> Generator[Line]:
     """Lines from the mark on, never more than one in memory; raises ObjectUnreadable on UTF-16."""
+    with store.open(stored, mark.byte) as stream:
+        yield from lines_of(stream, stored.uri, mark)
+
+
+def lines_of(stream: BinaryIO, uri: str, mark: Mark) -> Generator[Line]:
+    """The lines of a stream that stands at the mark; the first one of a file without its BOM."""
     number, at = mark.line, mark.byte
-    with store.open(stored, at) as stream:
-        while content := stream.readline(LIMIT_BYTES + 1):
-            stop = at + len(content)
-            whole = content.endswith(b"\n") or len(content) <= LIMIT_BYTES
-            if not whole:
-                stop += _skip_line(stream)
-            if at == 0:
-                content = _without_bom(content, stored.uri)
-            yield Line(number, at, stop, content if whole else None)
-            number, at = number + 1, stop
+    while content := stream.readline(LIMIT_BYTES + 1):
+        stop = at + len(content)
+        whole = content.endswith(b"\n") or len(content) <= LIMIT_BYTES
+        if not whole:
+            stop += _skip_line(stream)
+        if at == 0:
+            content = _without_bom(content, uri)
+        yield Line(number, at, stop, content if whole else None)
+        number, at = number + 1, stop
 
 
 def _skip_line(stream: BinaryIO) -> int:

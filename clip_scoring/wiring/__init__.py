@@ -159,7 +159,7 @@ def best_processes(settings: Settings, planned: Plan) -> int:
     One for the GPU; on a CPU one for each core, which beats several threads in one process, as far
     as there is work that is worth the start of a process.
     """
-    if device_of(settings) == "cuda":
+    if device_of(settings) != "cpu":
         return 1
     worthwhile = planned.planned // _RECORDS_WORTH_A_PROCESS
     return max(1, min(cores_here(), len(planned.shards), worthwhile))
@@ -219,7 +219,14 @@ def _worker(
             yield _Worker(
                 open_source(settings, engine, run.source),
                 loader,
-                open_scorer(settings, opened, run, loader=loader, cores=cores),
+                open_scorer(
+                    settings,
+                    opened,
+                    run.fingerprint,
+                    rows=run.batch_size,
+                    loader=loader,
+                    threads=cores,
+                ),
                 PostgresSink(engine, worker=this_worker()),
             )
     finally:

@@ -13,15 +13,13 @@ from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.decoders import Decoders, decoder_command
 from clip_scoring.images.fetcher import MAX_BYTES, Fetcher
-from clip_scoring.images.objects import S3Images
 from clip_scoring.records import Record
 from clip_scoring.registrations import SourceRegistration, TablePlace
 from clip_scoring.settings import Settings
 from clip_scoring.stores import schema
 from clip_scoring.stores.database import connect_engine
 from clip_scoring.stores.postgres_pages import PostgresPages
-from clip_scoring.stores.s3 import connect_s3
-from clip_scoring.wiring.parts import open_source
+from clip_scoring.wiring.parts import objects_opener, open_source
 
 _CONNECTIONS = 4
 _LONGEST_TEXT = 2000
@@ -61,11 +59,11 @@ class Thumbnails:
     """
 
     def __init__(self, settings: Settings, registration: SourceRegistration) -> None:
-        objects = None
-        if registration.image_buckets:
-            client = connect_s3(settings.s3_access(registration.image_connection))
-            objects = S3Images(client, registration.image_buckets)
-        self._fetcher = Fetcher(http=None, roots=registration.image_roots, objects=objects)
+        self._fetcher = Fetcher(
+            http=None,
+            roots=registration.image_roots,
+            open_objects=objects_opener(settings, registration),
+        )
         self._decoders = Decoders(
             decoder_command(_THUMBNAIL, Tier.EXACT), _THUMBNAIL.shape, count=1
         )

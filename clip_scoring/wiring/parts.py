@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.geometry import Geometry
 from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.decode import decode, is_plain_jpeg
 from clip_scoring.images.decoders import Decoders, decoder_command
-from clip_scoring.images.fetcher import Fetcher
+from clip_scoring.images.fetcher import Fetcher, Objects
 from clip_scoring.images.http import HttpFetcher
 from clip_scoring.images.loader import ImageLoader
-from clip_scoring.images.objects import S3Images
 from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.models.weights import Weights, open_weights
-from clip_scoring.ports import ImageDecoders, Loader, Scorer, Source
+from clip_scoring.ports import ImageDecoders, Loader, Source
 from clip_scoring.registrations import (
     BucketPlace,
     FilePlace,
     SourceRegistration,
     TablePlace,
 )
-from clip_scoring.runs import Run
 from clip_scoring.selftest import self_test
 from clip_scoring.settings import Settings
 from clip_scoring.stores import schema
@@ -38,7 +39,9 @@ from clip_scoring.stores.formats import FORMATS
 from clip_scoring.stores.local_files import LocalFiles
 from clip_scoring.stores.postgres_source import PostgresSource
 from clip_scoring.stores.rows_csv import CsvRows
-from clip_scoring.stores.s3 import S3Objects, connect_s3
+
+if TYPE_CHECKING:
+    from clip_scoring.models.clip import ClipScorer
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +88,11 @@ def open_source(settings: Settings, engine: Engine, name: str) -> Source:
             return PostgresSource(engine, name, table)
         case BucketPlace() as bucket:
             rows = FORMATS[bucket.format](bucket.image, bucket.caption)
+            with extra("s3"):
+                from clip_scoring.stores.s3 import (  # noqa: PLC0415  # an extra
+                    S3Objects,
+                    connect_s3,
+                )
             client = connect_s3(settings.s3_access(bucket.connection))
             store = S3Objects(client, bucket.bucket, bucket.prefix, rows.suffixes)
             return FileSource(engine, name, store, rows)
@@ -94,9 +102,18 @@ def open_source(settings: Settings, engine: Engine, name: str) -> Source:
 
 
 def open_scorer(
-    settings: Settings, weights: Weights, run: Run, *, loader: Loader, cores: int
-) -> Scorer:
-    """The scorer, after it has shown that it computes what its weights stand for."""
+    settings: Settings,
+    weights: Weights,
+    fingerprint: Fingerprint,
+    *,
+    rows: int,
+    loader: Loader,
+    threads: int | None,
+) -> ClipScorer:
+    """The scorer, after it has shown that it computes what its weights stand for.
+
+    It takes `rows` at most at once; `threads` None leaves torch's as they are.
+    """
     from clip_scoring.models.clip import Engine as Towers  # noqa: PLC0415  # torch takes seconds
     from clip_scoring.models.clip import open_clip  # noqa: PLC0415  # as above
     from clip_scoring.models.reference import reference_similarities  # noqa: PLC0415  # as above
@@ -104,15 +121,15 @@ def open_scorer(
     compute = settings.compute
     engine = Towers(
         device=device_of(settings),
-        threads=compute.threads or cores,
+        threads=compute.threads or threads,
         compiled=compute.compiled,
-        rows=run.batch_size,
+        rows=rows,
         cache=compute.cache,
     )
-    scorer = open_clip(weights, run.fingerprint, engine)
+    scorer = open_clip(weights, fingerprint, engine)
     reference = partial(reference_similarities, weights, scorer.float32_model)
     self_test(loader, scorer, reference, lambda body: decode(body, weights.geometry))
-    logger.info("device %s, %s, threads %d", scorer.device, run.fingerprint.dtype, engine.threads)
+    logger.info("device %s, %s, threads %s", scorer.device, fingerprint.dtype, engine.threads)
     return scorer
 
 
@@ -126,15 +143,40 @@ def open_loader(
 ) -> ImageLoader:
     """Fetches and decodes as the registration of the source allows."""
     made = _decoders(settings, weights.geometry, tier=tier, count=decoders)
-    http = HttpFetcher(_http_policy(registration))
-    objects = None
-    if registration.image_buckets:
-        client = connect_s3(settings.s3_access(registration.image_connection))
-        objects = S3Images(client, registration.image_buckets)
-    return ImageLoader(
-        Fetcher(http=http, roots=registration.image_roots, objects=objects),
-        made,
+    fetcher = Fetcher(
+        http=HttpFetcher(_http_policy(registration)),
+        roots=registration.image_roots,
+        open_objects=objects_opener(settings, registration),
     )
+    return ImageLoader(fetcher, made)
+
+
+def objects_opener(
+    settings: Settings, registration: SourceRegistration
+) -> Callable[[], Objects] | None:
+    """Connects to the store that images of the source may come from, if there is one."""
+    if not registration.image_buckets:
+        return None
+
+    def connected() -> Objects:
+        with extra("s3"):
+            from clip_scoring.images.objects import S3Images  # noqa: PLC0415  # an extra
+            from clip_scoring.stores.s3 import connect_s3  # noqa: PLC0415  # as above
+        client = connect_s3(settings.s3_access(registration.image_connection))
+        return S3Images(client, registration.image_buckets)
+
+    return connected
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Around imports that need an extra; raises SettingsInvalid that says how to install it."""
+    try:
+        yield
+    except ImportError as missing:
+        raise SettingsInvalid(
+            f"{missing.name} is not installed: pip install 'clip-scoring[{name}]'"
+        ) from missing
 
 
 def _decoders(settings: Settings, geometry: Geometry, *, tier: Tier, count: int) -> ImageDecoders:

@@ -25,16 +25,10 @@ from clip_scoring.stores.export import (
     require_over,
     write_outcomes,
 )
-from clip_scoring.stores.export_places import (
-    BucketExports,
-    Exported,
-    Exports,
-    FolderExports,
-)
+from clip_scoring.stores.export_places import Exported, Exports, FolderExports
 from clip_scoring.stores.postgres_runs import PostgresRuns
-from clip_scoring.stores.s3 import connect_s3
 from clip_scoring.stores.upkeep import PostgresUpkeep
-from clip_scoring.wiring.parts import current_database, open_source
+from clip_scoring.wiring.parts import current_database, extra, open_source
 
 MOST_DAYS = 3650
 
@@ -96,4 +90,9 @@ def _exports(settings: Settings, place: ExportPlace) -> Exports:
         case ExportFolder(path):
             return FolderExports(path)
         case ExportBucket(bucket, prefix, connection):
+            with extra("s3"):
+                from clip_scoring.stores.export_bucket import (  # noqa: PLC0415  # an extra
+                    BucketExports,
+                )
+                from clip_scoring.stores.s3 import connect_s3  # noqa: PLC0415  # as above
             return BucketExports(connect_s3(settings.s3_access(connection)), bucket, prefix)

@@ -73,7 +73,7 @@ def fetcher(server: Server, *, name_seconds: float = 60) -> Fetcher:
         connect_seconds=1,
         name_seconds=name_seconds,
     )
-    return Fetcher(http=HttpFetcher(policy, sleep=instantly), roots=[], objects=None)
+    return Fetcher(http=HttpFetcher(policy, sleep=instantly), roots=[], open_objects=None)
 
 
 async def outcome(fetcher: Fetcher, uri: str) -> Rejection | bytes:

@@ -59,7 +59,7 @@ def test_an_address_damaged_at_random_is_refused_with_a_reason(network: Network)
 
     async def work() -> None:
         http = HttpFetcher(HttpPolicy(tries=1), sleep=instantly)
-        fetcher = Fetcher(http=http, roots=[], objects=None)
+        fetcher = Fetcher(http=http, roots=[], open_objects=None)
         for _ in range(10_000):
             try:
                 async with ByteBudget(1).share() as share:

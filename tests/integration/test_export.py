@@ -32,7 +32,8 @@ from clip_scoring.registrations import (
 )
 from clip_scoring.settings import S3Access, Settings
 from clip_scoring.stores.export import GroupSize, TableInputs, write_outcomes
-from clip_scoring.stores.export_places import BucketExports, Exported, FolderExports
+from clip_scoring.stores.export_bucket import BucketExports
+from clip_scoring.stores.export_places import Exported, FolderExports
 from clip_scoring.stores.file_source import FileSource
 from clip_scoring.stores.local_files import LocalFiles
 from clip_scoring.stores.rows_csv import CsvRows

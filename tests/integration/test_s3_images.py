@@ -277,7 +277,7 @@ def test_many_objects_are_read_at_once_within_the_budget(
 
 def by_fetcher(objects: S3Images | None, uri: str) -> tuple[bytes | Reason, dict[str, int]]:
     async def work() -> tuple[bytes | Reason, dict[str, int]]:
-        fetcher = Fetcher(http=HttpFetcher(), roots=[], objects=objects)
+        fetcher = Fetcher(http=HttpFetcher(), roots=[], open_objects=objects and (lambda: objects))
         try:
             async with ByteBudget(LIMIT).share() as share:
                 return await fetcher.fetch(uri, share), dict(fetcher.measured().counts)

@@ -15,6 +15,7 @@ OLD = frozenset({"fpu", "avx", "avx2", "avx512f"})
 @pytest.fixture(params=[True, False], ids=["GPU", "no GPU"])
 def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: request.param)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     return bool(request.param)
 
 
@@ -78,3 +79,11 @@ def test_formats_that_would_be_emulated_are_refused(dtype: Dtype, device: str, r
 def test_the_flags_of_this_processor_are_read() -> None:
     assert all(flag.islower() for flag in cpu_flags())
     assert cpu_flags()
+
+
+@pytest.mark.parametrize("gpu", [True], indirect=True, ids=["GPU"])
+def test_one_of_several_gpus_is_taken_by_its_number(gpu: bool) -> None:
+    assert choose_device("cuda:1") == "cuda:1"
+    assert usual_dtype("cuda:1") is Dtype.FLOAT16
+    with pytest.raises(SettingsInvalid, match="torch sees GPUs 0 to 1"):
+        choose_device("cuda:2")

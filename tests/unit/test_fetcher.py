@@ -39,7 +39,7 @@ def fetched_and_measured(root: Path, *uris: str) -> tuple[list[bytes | Reason], 
             return refused.rejection.reason
 
     async def work() -> tuple[list[bytes | Reason], list[Any]]:
-        fetcher = Fetcher(http=HttpFetcher(), roots=[root], objects=None)
+        fetcher = Fetcher(http=HttpFetcher(), roots=[root], open_objects=None)
         found, measured = [], []
         for uri in uris:
             found.append(await one(fetcher, uri))
@@ -88,7 +88,7 @@ def test_bytes_are_counted_since_they_were_asked_for_last(root: Path) -> None:
 def test_files_take_their_part_of_the_budget_before_they_are_read(root: Path) -> None:
     async def work() -> bytes:
         budget = ByteBudget(3)
-        fetcher = Fetcher(http=HttpFetcher(), roots=[root], objects=None)
+        fetcher = Fetcher(http=HttpFetcher(), roots=[root], open_objects=None)
         async with budget.share() as other, budget.share() as share:
             await other.grow(4)
             fetching = asyncio.ensure_future(fetcher.fetch("a.png", share))
@@ -104,4 +104,4 @@ def test_files_take_their_part_of_the_budget_before_they_are_read(root: Path) ->
 
 
 def test_a_fetcher_that_fetched_nothing_can_be_closed_and_made_outside_of_a_loop() -> None:
-    asyncio.run(Fetcher(http=HttpFetcher(), roots=[], objects=None).close())
+    asyncio.run(Fetcher(http=HttpFetcher(), roots=[], open_objects=None).close())

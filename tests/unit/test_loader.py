@@ -37,7 +37,7 @@ class CountingFetcher(Fetcher):
     """Counts what is really fetched; `held` ones wait to be let go, `never` for good."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(http=HttpFetcher(HttpPolicy()), roots=[root], objects=None)
+        super().__init__(http=HttpFetcher(HttpPolicy()), roots=[root], open_objects=None)
         self.fetched: list[str] = []
         self.let_go = Event()
 

@@ -341,7 +341,7 @@ def test_a_loader_with_a_device_passes_the_self_test_and_closes() -> None:
     weights = open_weights("tiny")
     device, fallback = Device(), Fallback(weights.geometry)
     decoders = DeviceDecoders(device, weights.geometry, plain=is_plain_jpeg, fallback=fallback)
-    nowhere = Fetcher(http=HttpFetcher(HttpPolicy()), roots=[], objects=None)
+    nowhere = Fetcher(http=HttpFetcher(HttpPolicy()), roots=[], open_objects=None)
     scorer = open_clip(
         weights, weights.fingerprint(tier=Tier.NVJPEG, dtype=Dtype.FLOAT32), Engine()
     )

@@ -1,0 +1,69 @@
+"""Options from a file, below those of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from clip_scoring.errors import SettingsInvalid
+from clip_scoring.file_options import FileOptions
+from clip_scoring.scorer_options import ScorerChoices
+
+_OTHERS = {"metrics", "report", "quiet", "json_logs"}
+_NAMES = {each.name for each in fields(FileOptions)} | set(ScorerChoices.__annotations__) | _OTHERS
+_ALIASES = {
+    "csv_path": "path",
+    "image_path": "image_root",
+    "pretrained_model": "weights",
+    "allow_network": "allow_networks",
+    "allow_host": "allow_hosts",
+    "allow_port": "allow_ports",
+}
+
+
+def merged(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the command line gave, and for the rest what its `--config` says."""
+    own = {name: value for name, value in given.items() if name in _NAMES}
+    return {**read_config(given["config"]), **own} if "config" in given else own
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options in a YAML file; raises SettingsInvalid with the file and the option."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as missing:
+        raise SettingsInvalid(f"config {path}: {missing.strerror}") from missing
+    except (yaml.YAMLError, UnicodeDecodeError) as broken:
+        raise SettingsInvalid(
+            f"config {path}: not valid YAML: {str(broken).splitlines()[0]}"
+        ) from (broken)
+    if not isinstance(tree, dict):
+        raise SettingsInvalid(f"config {path}: is no mapping of options to values")
+    found: dict[str, Any] = {}
+    for written, value in tree.items():
+        name, value = _option(path, str(written), value)  # noqa: PLW2901  # it means the same
+        if name in found:
+            raise SettingsInvalid(f"config {path}: {name} is given twice, the second as {written}")
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _option(path: Path, written: str, value: object) -> tuple[str, object]:
+    name = written.replace("-", "_")
+    match name:
+        case "use_cuda":
+            if not isinstance(value, bool):
+                raise SettingsInvalid(f"config {path}: use_cuda: {value!r} is not true or false")
+            return "device", "cuda" if value else "cpu"
+        case "no_header":
+            return "has_header", not value
+    name = _ALIASES.get(name, name)
+    if name not in _NAMES:
+        known = ", ".join(sorted(_NAMES | set(_ALIASES) | {"use_cuda", "no_header"}))
+        raise SettingsInvalid(f"config {path}: unknown option {written!r}, known: {known}")
+    return name, value

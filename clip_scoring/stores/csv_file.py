@@ -1,0 +1,187 @@
+"""A CSV file of a user's own: its dialect found out, its rows read as often as they are needed."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from codecs import BOM_UTF8
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from clip_scoring.errors import ObjectChanged, ObjectUnreadable, SettingsInvalid
+from clip_scoring.stores.csv_records import CsvLines, CsvRecord, csv_records
+from clip_scoring.stores.local_files import LocalFiles
+from clip_scoring.stores.objects import Mark, StoredObject, one_line
+from clip_scoring.stores.rows_json import lines_of
+
+DELIMITERS = (",", "\t", ";", "|")
+_GZIP = b"\x1f\x8b"
+_OTHERS = {b"PK\x03\x04": "an Excel workbook or another zip file", b"PAR1": "Parquet"}
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
+
+
+@dataclass(frozen=True, slots=True)
+class CsvRow:
+    """One row; `flaw` says why it has not one cell for each column."""
+
+    line: int
+    """Where it begins in the file, from 1."""
+    cells: Sequence[str]
+    flaw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the file writes rows down."""
+
+    delimiter: str
+    line_end: str
+    bom: bool
+    has_header: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CsvFile:
+    """The file as it was when it was opened; reading it again raises ObjectUnreadable otherwise."""
+
+    path: Path
+    stored: StoredObject
+    dialect: Dialect
+    columns: Sequence[str]
+    """The header's cells; numbers from 1 where there is no header."""
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        wanted: Sequence[str] = (),
+        delimiter: str | None = None,
+        has_header: bool = True,
+    ) -> CsvFile:
+        """Hash the file and read its first record.
+
+        Without a `delimiter` it is the one that parts the `wanted` columns, or the most cells.
+        Raises ObjectUnreadable, and SettingsInvalid where a wanted column is not there just once.
+        """
+        stored = LocalFiles(path).stored()
+        start = _start(path, stored)
+        choices = [delimiter] if delimiter else [*DELIMITERS]
+        found = [(each, _first(path, stored, each)) for each in choices]
+        chosen, first = max(found, key=lambda each: _fit(each[1], wanted, has_header))
+        if first.flaw and has_header:
+            raise ObjectUnreadable(f"{path}: the header: {first.flaw}")
+        columns = first.cells if has_header else [str(n + 1) for n in range(len(first.cells))]
+        line_end = "\r\n" if (first.first.content or b"").endswith(b"\r\n") else "\n"
+        dialect = Dialect(chosen, line_end, start.startswith(BOM_UTF8), has_header)
+        opened = cls(path, stored, dialect, tuple(columns))
+        for each in wanted:
+            opened.place(each)
+        return opened
+
+    def place(self, column: str) -> int:
+        """The index of a column; raises SettingsInvalid unless it is there just once."""
+        times = list(self.columns).count(column)
+        if times == 1:
+            return self.columns.index(column)
+        known = one_line(", ".join(map(repr, self.columns)))
+        if times:
+            raise SettingsInvalid(f"{self.path} has {times} columns {column!r}: rename all but one")
+        raise SettingsInvalid(f"{self.path} has no column {column!r}, only {known}")
+
+    def rows(self) -> CsvReading:
+        """All rows, from the first one."""
+        return CsvReading(self)
+
+
+class CsvReading(Iterator[CsvRow]):
+    """One pass over the rows."""
+
+    def __init__(self, file: CsvFile) -> None:
+        self._file = file
+        self._raw = LocalFiles(file.path).open(file.stored)
+        self._rows = self._read()
+
+    def __next__(self) -> CsvRow:
+        return next(self._rows)
+
+    @property
+    def share(self) -> float:
+        """Of the file's bytes, how many have been read, from 0 to 1."""
+        return self._raw.tell() / max(self._file.stored.size, 1) if not self._raw.closed else 1.0
+
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        self._rows.close()
+        self._raw.close()
+
+    def _read(self) -> Generator[CsvRow]:
+        file, width = self._file, len(self._file.columns)
+        records = csv_records(
+            CsvLines(lines_of(_plain(self._raw), str(file.path), Mark(0, 0))),
+            file.dialect.delimiter,
+        )
+        try:
+            if file.dialect.has_header:
+                next(records)
+            for record in records:
+                yield CsvRow(record.first.number, record.cells, _flaw(record, width, file.path))
+        except ObjectChanged as changed:
+            raise ObjectUnreadable(f"{file.path} was changed while it was read") from changed
+        except _DAMAGED as damaged:
+            raise ObjectUnreadable(f"{file.path}: the gzip file is damaged: {damaged}") from damaged
+
+
+def _flaw(record: CsvRecord, width: int, path: Path) -> str:
+    if record.first.content is None:
+        # Its cells cannot be kept, and a row without its cells would be a lost one.
+        raise ObjectUnreadable(f"{path}: line {record.first.number}: {record.flaw}")
+    if record.flaw:
+        return f"line {record.first.number}: {record.flaw}"
+    if len(record.cells) != width:
+        return f"line {record.first.number}: {len(record.cells)} cells, header has {width}"
+    return ""
+
+
+def _start(path: Path, stored: StoredObject) -> bytes:
+    """The first bytes; raises ObjectUnreadable for what is no text."""
+    try:
+        with LocalFiles(path).open(stored) as raw:
+            start = _plain(raw).read(4096)
+    except _DAMAGED as damaged:
+        raise ObjectUnreadable(f"{path}: the gzip file is damaged: {damaged}") from damaged
+    for magic, name in _OTHERS.items():
+        if start.startswith(magic):
+            raise ObjectUnreadable(f"{path} is {name}: save it as CSV in UTF-8")
+    if not start.removeprefix(BOM_UTF8).strip():
+        raise ObjectUnreadable(f"{path} is empty: a CSV file begins with a header")
+    if b"\r" in start and b"\n" not in start:
+        raise ObjectUnreadable(f"{path}: lines end in CR alone: save it with LF or CRLF")
+    return start
+
+
+def _plain(raw: BinaryIO) -> BinaryIO:
+    """What is in the file, unpacked where it is gzip, whatever its name says."""
+    packed = raw.read(2) == _GZIP
+    raw.seek(0)
+    return gzip.open(raw) if packed else raw  # type: ignore[return-value]  # it reads like one
+
+
+def _first(path: Path, stored: StoredObject, delimiter: str) -> CsvRecord:
+    with (
+        LocalFiles(path).open(stored) as raw,
+        closing(lines_of(_plain(raw), str(path), Mark(0, 0))) as lines,
+    ):
+        first = next(csv_records(CsvLines(lines), delimiter), None)
+    if first is None:
+        raise ObjectUnreadable(f"{path} is empty: a CSV file begins with a header")
+    return first
+
+
+def _fit(first: CsvRecord, wanted: Sequence[str], has_header: bool) -> tuple[int, int]:
+    """How well a delimiter suits the first record; of equals the first one is taken."""
+    named = sum(each in first.cells for each in set(wanted)) if has_header else 0
+    return named, len(first.cells)

@@ -1,0 +1,277 @@
+"""The journal beside an output: what has been scored so far, append only, safe at each sync."""
+
+from __future__ import annotations
+
+import fcntl
+import heapq
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+from zlib import crc32
+
+from clip_scoring.errors import JournalBusy, SettingsInvalid
+from clip_scoring.measures import Measures
+from clip_scoring.records import Outcome, Reason, Rejection, Score
+
+_FORMAT = 1
+Place = int
+"""The place of a row among those that are scored, from 0."""
+
+
+class Entry(NamedTuple):
+    """One batch: its rows by place, ascending, their outcomes, and what scoring them took."""
+
+    places: Sequence[Place]
+    outcomes: Sequence[Outcome]
+    measures: Measures
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over rows, in the order of their places: all of them, or what had been rejected."""
+
+    start: int
+    """The byte that its first entry begins at."""
+    stop: int
+    device: str = ""
+    """What it was begun on."""
+    done: bool = False
+    last: Place = -1
+    """The last place that it has an outcome for."""
+    measures: Measures = field(default_factory=Measures)
+
+
+class Journal:
+    """Outcomes of a file's rows in passes; those of a later pass replace those before.
+
+    Each line carries its own checksum. What stands behind the last whole line was never promised,
+    and is cut off. One process at a time may have the journal open.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._file = file
+        self.passes: list[Pass] = []
+        self.output_sha256 = ""
+        """Of the output that was made of it as it is now, if there is one."""
+
+    @classmethod
+    def open(cls, path: Path, tied: Mapping[str, str], *, afresh: bool = False) -> Journal:
+        """The journal at the path, or a new one, for what `tied` says is scored and how.
+
+        `afresh` empties it. Raises SettingsInvalid with what differs from what it was begun with,
+        JournalBusy while another process has it open.
+        """
+        # Not truncated before it is locked: it may be somebody else's.
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if afresh:
+                file.truncate(0)
+            journal = cls(path, file)
+            journal._read(dict(tied))
+        except BlockingIOError as busy:
+            file.close()
+            raise JournalBusy(f"{path}: another process is scoring into it") from busy
+        except BaseException:
+            file.close()
+            raise
+        return journal
+
+    def begin_pass(self, device: str) -> None:
+        """What is appended from here on belongs to a new pass."""
+        self._write({"pass": len(self.passes), "device": device})
+        at = self._file.tell()
+        self.passes.append(Pass(at, at, device))
+        self.output_sha256 = ""
+
+    def append(self, entry: Entry) -> None:
+        """Add a batch to the last pass; it is safe after the next `sync`."""
+        tree = {
+            "places": _ranged(entry.places),
+            "outcomes": [_tree(each) for each in entry.outcomes],
+            "measures": entry.measures.as_json(),
+        }
+        self._write(tree)
+        self._grow(entry)
+
+    def end_pass(self) -> None:
+        """The last pass has an outcome for each of its rows."""
+        self._write({"done": len(self.passes) - 1})
+        self.passes[-1] = replace(self.passes[-1], done=True)
+        self.sync()
+
+    def note_output(self, sha256: str) -> None:
+        """An output with this hash is about to take its place."""
+        self._write({"output": sha256})
+        self.output_sha256 = sha256
+        self.sync()
+
+    def sync(self) -> None:
+        """Everything so far is on the disk when this returns."""
+        with named_errors(self.path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def outcomes(self, *, before: int | None = None) -> Iterator[tuple[Place, Outcome]]:
+        """Each place that has an outcome with its newest one, ascending.
+
+        Of the first `before` passes, or of all; a few batches are in memory, no more.
+        """
+        self._file.flush()
+        streams = [self._placed(number) for number in range(len(self.passes[:before]))]
+        merged = heapq.merge(*streams, key=lambda each: each[:2])
+        current: tuple[Place, Outcome] | None = None
+        for place, _, outcome in merged:
+            if current is not None and current[0] != place:
+                yield current
+            current = place, outcome
+        if current is not None:
+            yield current
+
+    def entries(self, number: int) -> Iterator[Entry]:
+        """The batches of one pass in their order."""
+        self._file.flush()
+        one = self.passes[number]
+        with self.path.open("rb") as reading:
+            reading.seek(one.start)
+            while reading.tell() < one.stop:
+                tree = _checked(reading.readline())
+                if tree and "places" in tree:
+                    yield _entry(tree)
+
+    @property
+    def measures(self) -> Measures:
+        """Of all passes."""
+        return sum((each.measures for each in self.passes), Measures())
+
+    def close(self) -> None:
+        """Give the journal up to others; what was not synced may be lost."""
+        with named_errors(self.path):
+            self._file.close()
+
+    def discard(self) -> None:
+        """Delete it."""
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+        self.close()
+
+    def _placed(self, number: int) -> Iterator[tuple[Place, int, Outcome]]:
+        for entry in self.entries(number):
+            for place, outcome in zip(entry.places, entry.outcomes, strict=True):
+                yield place, number, outcome
+
+    def _read(self, tied: dict[str, str]) -> None:
+        """Find the passes; cut off what is torn; write the first line of a new journal."""
+        whole = 0
+        for line in self._file:
+            tree = _checked(line)
+            if tree is None:
+                break
+            if whole == 0:
+                _require_equal(self.path, tree, tied)
+            whole += len(line)
+            self._note(tree, whole)
+        self._file.seek(whole)
+        self._file.truncate()
+        if whole == 0:
+            self._write({"journal": _FORMAT, "tied": tied})
+            self.sync()
+            sync_folder(self.path.parent)
+
+    def _note(self, tree: dict[str, Any], whole: int) -> None:
+        if "pass" in tree:
+            self.passes.append(Pass(whole, whole, tree["device"]))
+            self.output_sha256 = ""
+        elif "places" in tree:
+            self._grow(_entry(tree), whole)
+        elif "done" in tree:
+            self.passes[-1] = replace(self.passes[-1], done=True)
+        elif "output" in tree:
+            self.output_sha256 = tree["output"]
+
+    def _grow(self, entry: Entry, stop: int | None = None) -> None:
+        last = self.passes[-1]
+        self.passes[-1] = replace(
+            last,
+            stop=self._file.tell() if stop is None else stop,
+            last=entry.places[-1],
+            measures=last.measures + entry.measures,
+        )
+
+    def _write(self, tree: Mapping[str, object]) -> None:
+        text = json.dumps(tree, separators=(",", ":")).encode()
+        with named_errors(self.path):
+            self._file.write(b"%08x %s\n" % (crc32(text), text))
+
+
+def _require_equal(path: Path, tree: dict[str, Any], tied: dict[str, str]) -> None:
+    begun: dict[str, str] = tree.get("tied", {}) if tree.get("journal") == _FORMAT else {}
+    for name in sorted({*begun, *tied}):
+        if begun.get(name) != tied.get(name):
+            raise SettingsInvalid(
+                f"{path} was begun with {name} {begun.get(name, 'not given')}, now it is "
+                f"{tied.get(name, 'not given')}: take the same again, or start afresh with "
+                "--no-resume"
+            )
+
+
+def _checked(line: bytes) -> dict[str, Any] | None:
+    """What the line holds; None for a torn one."""
+    if not line.endswith(b"\n") or line[8:9] != b" " or b"%08x" % crc32(line[9:-1]) != line[:8]:
+        return None
+    tree: dict[str, Any] = json.loads(line[9:])
+    return tree
+
+
+def _entry(tree: Mapping[str, Any]) -> Entry:
+    places = tree["places"]
+    return Entry(
+        range(*places["range"]) if isinstance(places, dict) else places,
+        [_outcome(each) for each in tree["outcomes"]],
+        Measures.of_json(tree["measures"]),
+    )
+
+
+def _ranged(places: Sequence[Place]) -> dict[str, list[int]] | list[int]:
+    first, last = places[0], places[-1]
+    if last - first + 1 == len(places):
+        return {"range": [first, last + 1]}
+    return list(places)
+
+
+def _tree(outcome: Outcome) -> list[object]:
+    if isinstance(outcome, Score):
+        return [outcome.similarity, int(outcome.caption_truncated)]
+    return [str(outcome.reason), outcome.detail]
+
+
+def _outcome(tree: Sequence[Any]) -> Outcome:
+    first, second = tree
+    if isinstance(first, str):
+        return Rejection(Reason(first), second)
+    return Score(first, bool(second))
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Errors of writing name the file, which the system does only for those of opening."""
+    try:
+        yield
+    except OSError as failed:
+        if failed.filename is not None:
+            raise
+        raise OSError(failed.errno, failed.strerror, str(path)) from failed
+
+
+def sync_folder(folder: Path) -> None:
+    """The names in the folder are on the disk when this returns."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

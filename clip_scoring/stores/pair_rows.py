@@ -1,0 +1,93 @@
+"""The rows of a CSV file that are scored, in the order of their places, each as a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from itertools import islice
+from random import Random
+
+from clip_scoring.file_options import FileOptions
+from clip_scoring.records import Reason, Record, Rejection
+from clip_scoring.stores.csv_file import CsvFile, CsvReading, CsvRow
+
+
+class PairRows:
+    """What the options choose of the file; a row's place is its number among those, from 0."""
+
+    def __init__(self, options: FileOptions, rooted: Callable[[str], str]) -> None:
+        """`rooted` makes of an address in the file what the loader takes.
+
+        Raises ObjectUnreadable, and SettingsInvalid where a column is not there.
+        """
+        wanted = [options.image, options.caption]
+        self.file = CsvFile.open(
+            options.path,
+            wanted=[*wanted, *([options.id_column] if options.id_column else [])],
+            delimiter=options.delimiter,
+            has_header=options.has_header,
+        )
+        self._options, self._rooted = options, rooted
+        self._image, self._caption = map(self.file.place, wanted)
+        self._id = self.file.place(options.id_column) if options.id_column else None
+        self._reading: CsvReading | None = None
+
+    def __iter__(self) -> Generator[tuple[int, CsvRow]]:
+        """One pass, from the first row on."""
+        limit, seed = self._options.limit, self._options.seed
+        with closing(self.file.rows()) as rows:
+            self._reading = rows
+            if limit is None:
+                yield from enumerate(rows)
+            elif seed is None:
+                yield from enumerate(islice(rows, limit))
+            else:
+                yield from enumerate(drawn(rows, self._count(), limit, Random(seed)))
+
+    @property
+    def share(self) -> float:
+        """Of the file, how much the latest pass has read, from 0 to 1."""
+        return self._reading.share if self._reading else 0.0
+
+    def record(self, place: int, row: CsvRow) -> Record:
+        """The row as it is scored; what is no pair is a flawed record."""
+        image, caption = self.pair(row)
+        flaw = row.flaw
+        if not flaw and not (image + caption).isascii() and _foreign(image + caption):
+            flaw = f"line {row.line}: not UTF-8"
+        if flaw:
+            return Record(place, "", "", flaw=Rejection(Reason.RECORD_INVALID, flaw))
+        return Record(place, self._rooted(image), self._options.worded(caption))
+
+    def pair(self, row: CsvRow) -> tuple[str, str]:
+        """Address and caption as they stand in the file, empty where there are none."""
+        return _cell(row, self._image), _cell(row, self._caption)
+
+    def name(self, place: int, row: CsvRow) -> str:
+        """What people call the row."""
+        named = "" if self._id is None else _cell(row, self._id)
+        return named or f"row {place + 1}"
+
+    def _count(self) -> int:
+        with closing(self.file.rows()) as rows:
+            return sum(1 for _ in rows)
+
+
+def drawn(rows: Iterator[CsvRow], total: int, wanted: int, random: Random) -> Iterator[CsvRow]:
+    """`wanted` of the rows, or all, in order, each choice equally likely.
+
+    Selection sampling: Knuth, The Art of Computer Programming, volume 2, 3.4.2, algorithm S.
+    """
+    for seen, row in enumerate(rows):
+        if (total - seen) * random.random() < wanted:
+            wanted -= 1
+            yield row
+
+
+def _cell(row: CsvRow, place: int) -> str:
+    return row.cells[place] if place < len(row.cells) else ""
+
+
+def _foreign(text: str) -> bool:
+    """Whether it holds bytes that are not UTF-8."""
+    return any("\udc80" <= each <= "\udcff" for each in text)

@@ -1,0 +1,70 @@
+"""Short questions to local places: are they there, and may they be read or written to?"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import stat
+from enum import StrEnum
+from pathlib import Path
+
+from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
+from clip_scoring.registrations import FilePlace
+from clip_scoring.stores.objects import one_line
+
+
+class Listing(StrEnum):
+    """What a bucket says when it is asked for the first object below a prefix."""
+
+    FOUND = "found"
+    EMPTY = "empty"
+    DENIED = "denied"
+    """The login is known there and may not list; it may well read or write."""
+
+
+def look_into_csv(place: FilePlace) -> int:
+    """The file's size in bytes; raises ObjectUnreadable, also where a column is missing."""
+    try:
+        found = place.path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise ObjectUnreadable(f"{place.path} is not a regular file")
+        with place.path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
+            columns = next(csv.reader(lines), [])
+    except OSError as failed:
+        raise ObjectUnreadable(f"{place.path}: {failed.strerror}") from failed
+    except csv.Error as broken:
+        raise ObjectUnreadable(f"{place.path}: the header: {broken}") from broken
+    for name in (place.image, place.caption, place.key):
+        if name is not None and name not in columns:
+            known = one_line(", ".join(columns)) or "none: it is empty"
+            raise ObjectUnreadable(f"{place.path} has no column {name!r}, its columns: {known}")
+    return found.st_size
+
+
+def require_folder(path: Path) -> None:
+    """Raise ObjectUnreadable unless the files of the folder can be opened."""
+    if not path.is_dir():
+        raise ObjectUnreadable(f"{path}: no such folder")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise ObjectUnreadable(f"{path}: its files may not be read")
+
+
+def require_writable(path: Path) -> None:
+    """Raise SettingsInvalid unless the folder takes files, or could be made."""
+    there = nearest_folder(path)
+    if not there.is_dir():
+        raise SettingsInvalid(f"{path}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise SettingsInvalid(f"{path}: {there} may not be written to")
+
+
+def free_bytes(path: Path) -> int:
+    """What is free where the path lies, or would lie."""
+    return shutil.disk_usage(nearest_folder(path)).free
+
+
+def nearest_folder(path: Path) -> Path:
+    """The path itself where it exists, else the nearest above it that does."""
+    whole = path.absolute()
+    return next(each for each in (whole, *whole.parents) if each.exists())

@@ -1,0 +1,268 @@
+"""The output: every row of the input as it was, and what became of its pair behind it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedRandom
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from clip_scoring.errors import SettingsInvalid
+from clip_scoring.records import Outcome, Rejection
+from clip_scoring.similarity import clip_score, similarity_01
+from clip_scoring.stores.csv_file import Dialect
+from clip_scoring.stores.journal import named_errors, sync_folder
+from clip_scoring.stores.objects import one_line
+
+COLUMNS = (
+    "similarity", "clip_score", "similarity_01", "caption_truncated", "rejection",
+    "rejection_detail",
+)  # fmt: skip
+SURPLUS = "surplus_cells"
+"""Where JSON Lines and Parquet keep what a row has more than the header."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_ROWS_AT_ONCE = 10_000
+Values = tuple[np.float32 | None, np.float32 | None, np.float32 | None, bool | None, str, str]
+Row = tuple[Sequence[str], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How the rows are written: the input's columns and dialect, what ours are called."""
+
+    columns: Sequence[str]
+    dialect: Dialect
+    prefix: str = ""
+    """Stands before the names of our columns."""
+    excel_safe: bool = False
+    """Text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    about: str = ""
+    """The fingerprint, where the format has a place for it."""
+
+    @property
+    def ours(self) -> list[str]:
+        """The names of our columns."""
+        return [self.prefix + each for each in COLUMNS]
+
+
+class Format(Protocol):
+    """Writes the rows to a stream; the same rows give the same bytes."""
+
+    def __call__(self, stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None: ...
+
+
+def format_of(path: Path) -> Format:
+    """By the suffixes of the name; raises SettingsInvalid."""
+    name = path.name.lower()
+    for suffix, writes in _FORMATS.items():
+        if name.endswith(suffix):
+            return writes
+    raise SettingsInvalid(f"output {path}: the name ends in one of {', '.join(_FORMATS)}")
+
+
+def require_place(path: Path, layout: Layout) -> None:
+    """Raise SettingsInvalid where the output cannot be written to, or columns would be lost."""
+    if path.exists() and not path.is_file():
+        raise SettingsInvalid(f"output {path} is not a regular file")
+    if not path.parent.is_dir():
+        raise SettingsInvalid(f"output {path}: no such folder")
+    if taken := sorted(set(layout.ours) & set(layout.columns)):
+        raise SettingsInvalid(
+            f"the input has a column {taken[0]!r} already: give ours a --column-prefix"
+        )
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[BufferedRandom]:
+    """A stream whose content is at the path, by rename, when all of it is on the disk.
+
+    Whoever uses it may do what has to be done before the rename when the content is complete.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with named_errors(part), part.open("w+b") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Put a text at the path, by rename."""
+    with written_whole(path) as stream:
+        stream.write(text.encode())
+
+
+def values_of(outcome: Outcome) -> Values:
+    """What our columns say of an outcome; numbers are rounded to float32 once."""
+    if isinstance(outcome, Rejection):
+        return None, None, None, None, str(outcome.reason), one_line(outcome.detail)
+    cosine = outcome.similarity
+    return (
+        np.float32(cosine),
+        np.float32(clip_score(cosine)),
+        np.float32(similarity_01(cosine)),
+        outcome.caption_truncated,
+        "",
+        "",
+    )
+
+
+def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
+    """CSV in the input's dialect; what a row has more than the header stands at its end."""
+    line_end, safe = layout.dialect.line_end, layout.excel_safe
+    if layout.dialect.bom:
+        stream.write("\ufeff".encode())
+    sink = _Encoded(stream, line_end)
+    writer = csv.writer(sink, delimiter=layout.dialect.delimiter, lineterminator="\r\n")
+    width = len(layout.columns)
+    if layout.dialect.has_header:
+        columns = _guarded(layout.columns) if safe else layout.columns
+        writer.writerow([*columns, *layout.ours])
+    for cells, outcome in rows:
+        given = _guarded(cells) if safe else cells
+        ours = [_text(each) for each in values_of(outcome)]
+        padding = [""] * (width - len(given))
+        writer.writerow([*given[:width], *padding, *ours, *given[width:]])
+    sink.flush()
+
+
+class _Encoded:
+    """Takes lines from a csv.writer, which quotes a cell's line ends only where its own has them.
+
+    So it writes CRLF, and here the end of the input's lines takes its place.
+    """
+
+    def __init__(self, stream: BinaryIO, line_end: str) -> None:
+        self._stream = stream
+        self._end = line_end
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        self._lines += line[:-2], self._end
+        if len(self._lines) >= _ROWS_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        self._stream.write("".join(self._lines).encode(errors="surrogateescape"))
+        self._lines.clear()
+
+
+def write_tsv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
+    """The same, parted by tabs whatever the input is."""
+    given = layout.dialect
+    dialect = Dialect("\t", given.line_end, given.bom, given.has_header)
+    changed = Layout(layout.columns, dialect, layout.prefix, layout.excel_safe, layout.about)
+    write_csv(stream, rows, changed)
+
+
+def write_jsonl(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
+    """One object a line: the input's cells as text, ours as numbers, booleans and null."""
+    width = len(layout.columns)
+    *names, surplus = _unique([*layout.columns, *layout.ours, SURPLUS])
+    for cells, outcome in rows:
+        padding = [None] * (width - len(cells))
+        ours = map(_native, values_of(outcome))
+        tree = dict(zip(names, [*cells[:width], *padding, *ours], strict=True))
+        more = {surplus: list(cells[width:])} if len(cells) > width else {}
+        line = json.dumps({**tree, **more}, ensure_ascii=False)
+        stream.write(line.encode(errors="backslashreplace") + b"\n")
+
+
+def write_parquet(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
+    """Row groups of 10,000 rows; bytes that are not UTF-8 are written as `\\xff`."""
+    import pyarrow as pa  # noqa: PLC0415  # heavy, and only this needs it
+    from pyarrow import parquet  # noqa: PLC0415  # as above
+
+    width = len(layout.columns)
+    names = _unique([*layout.columns, *layout.ours, SURPLUS])
+    kinds = [pa.string()] * width + [pa.float32()] * 3 + [pa.bool_(), pa.string(), pa.string()]
+    fields = list(zip(names, [*kinds, pa.list_(pa.string())], strict=True))
+    schema = pa.schema(fields, metadata={"clip_scoring.fingerprint": layout.about})
+    source = iter(rows)
+    with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
+        while group := list(islice(source, _ROWS_AT_ONCE)):
+            table = [_flat(cells, width, outcome) for cells, outcome in group]
+            columns = [
+                pa.array(column, kind)
+                for column, (_, kind) in zip(zip(*table, strict=True), fields, strict=True)
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
+
+
+def _flat(cells: Sequence[str], width: int, outcome: Outcome) -> list[object]:
+    bodies = (each.encode(errors="surrogateescape") for each in cells)
+    shown = [each.decode(errors="backslashreplace") for each in bodies]
+    padding = [None] * (width - len(cells))
+    return [
+        *shown[:width], *padding, *map(_native, values_of(outcome)), shown[width:] or None,
+    ]  # fmt: skip
+
+
+def _native(value: object) -> object:
+    """The shortest number that means this float32, and None for what there is not."""
+    if isinstance(value, np.float32):
+        return float(str(value))
+    return None if value == "" else value
+
+
+def _unique(columns: Sequence[str]) -> list[str]:
+    """Names for formats that need each to be there once."""
+    found: dict[str, None] = {}
+    for number, column in enumerate(columns, 1):
+        name = stem = column.encode(errors="backslashreplace").decode() or f"column_{number}"
+        again = 2
+        while name in found:
+            name, again = f"{stem}_{again}", again + 1
+        found[name] = None
+    return list(found)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _guarded(cells: Sequence[str]) -> list[str]:
+    return [
+        f"'{each}" if each.startswith(_FORMULA) and not _number(each) else each for each in cells
+    ]
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and text == text.strip() and "_" not in text
+
+
+def _packed(writes: Format) -> Format:
+    def write(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
+        with gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0) as packed:
+            writes(packed, rows, layout)  # type: ignore[arg-type]  # it is written like one
+
+    return write
+
+
+_FORMATS: Mapping[str, Format] = {
+    ".csv": write_csv,
+    ".tsv": write_tsv,
+    ".jsonl": write_jsonl,
+    ".parquet": write_parquet,
+    ".csv.gz": _packed(write_csv),
+    ".jsonl.gz": _packed(write_jsonl),
+}

@@ -1,0 +1,287 @@
+"""A CSV of pairs in, the same CSV with similarities out, whatever interrupts it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from hashlib import file_digest
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+
+from clip_scoring.errors import Interrupted, SettingsInvalid
+from clip_scoring.file_options import FileOptions
+from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.measures import Measures
+from clip_scoring.ports import DecodedImage
+from clip_scoring.records import Outcome, Record, Rejection
+from clip_scoring.scorer_options import ScorerChoices
+from clip_scoring.scoring import Read, ScoredBatch, read_ahead
+from clip_scoring.stores.csv_file import CsvRow
+from clip_scoring.stores.journal import Entry, Journal
+from clip_scoring.stores.pair_rows import PairRows
+from clip_scoring.stores.scored_file import Layout, format_of, require_place, written_whole
+from clip_scoring.tally import ScoredPair, Tally
+from clip_scoring.wiring.pairs import Scorer, rooted
+
+SYNC_SECONDS = 10.0
+"""However slowly pairs come, so much work at most is not yet safe."""
+_MOST_POINTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What this call did of the pass it is at, and how far that pass is."""
+
+    done: int
+    rejected: int
+    share: float
+    """Of the file, from 0 to 1, with what earlier calls did."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What is in the output, and what it took, over all calls."""
+
+    output: Path
+    tally: Tally
+    measures: Measures
+    throughput: list[tuple[float, int]]
+    """Seconds of work and outcomes until then, at most some hundred points."""
+    fingerprint: Fingerprint
+    device: str
+    new: int
+    """Outcomes of this call."""
+
+
+Watch = Callable[[Progress], None]
+Stopping = Callable[[], bool]
+
+
+class FileScoring:
+    """One input, one output, one journal beside it; close it to stop its processes.
+
+    Killed at any moment and called again it ends with the bytes of an unbroken run.
+    """
+
+    def __init__(
+        self, options: FileOptions, choices: ScorerChoices, scorer: Scorer | None = None
+    ) -> None:
+        """Look at everything that can be wrong before anything is scored.
+
+        Raises SettingsInvalid, ObjectUnreadable, WeightsInvalid or WeightsUnreachable.
+        """
+        self.options = options
+        self._journal: Journal | None = None
+        self._shares: deque[float] = deque()
+        """Of the file, up to each batch that was read and is not scored yet."""
+        self._write = format_of(options.written_to)
+        self.scorer = scorer or Scorer(**choices)
+        self.rows = PairRows(options, self._rooted)
+        self.file = self.rows.file
+        self._layout = Layout(
+            self.file.columns,
+            self.file.dialect,
+            options.column_prefix,
+            options.excel_safe,
+            self.scorer.fingerprint.digest,
+        )
+        require_place(options.written_to, self._layout)
+        self._require_room()
+
+    def run(self, *, watch: Watch, stopping: Stopping) -> FileResult:
+        """Score what is not scored yet, then put the output into its place.
+
+        `watch` is told after each batch. Raises Interrupted when `stopping`, with everything so
+        far safe in the journal; JournalBusy while somebody else is at it.
+        """
+        options = self.options
+        journal = Journal.open(options.journal, self._tied(), afresh=not options.resume)
+        self._journal = journal
+        self._require_own_output(journal)
+        new = sum(self._score(journal, each, watch, stopping) for each in self._todo(journal))
+        return self._finished(journal, new)
+
+    def settle(self, result: FileResult) -> None:
+        """Everything was made of the result; the journal stays only where a retry may want it."""
+        if self._journal is not None and not result.tally.rejected:
+            self._journal.discard()
+
+    def images(self, pairs: Sequence[ScoredPair]) -> Sequence[DecodedImage | Rejection]:
+        """The images of pairs as the image tower sees them, loaded again."""
+        return self.scorer.load(
+            [
+                Record(at, self._rooted(pair.image_uri), pair.caption)
+                for at, pair in enumerate(pairs)
+            ]
+        )
+
+    def close(self) -> None:
+        """End the scorer, and give the journal up to others."""
+        self.scorer.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    def _rooted(self, uri: str) -> str:
+        """Relative paths begin beside the file, or at the image root."""
+        if self.scorer.options.image_root is not None:
+            return uri
+        return rooted(uri, self.options.path.absolute().parent)
+
+    def _tied(self) -> Mapping[str, str]:
+        """What the journal's outcomes depend on, by name; for anything else it is of no use."""
+        options = self.options
+        found: dict[str, object] = {
+            "input": self.file.stored.version,
+            "image column": options.image,
+            "caption column": options.caption,
+            "delimiter": self.file.dialect.delimiter,
+            "header": options.has_header,
+            "prefix": options.prefix,
+            "limit": options.limit,
+            "seed": options.seed,
+            "batch size": self.scorer.options.batch_size,
+            "image root": self.scorer.options.image_root,
+            **self.scorer.fingerprint.parts(),
+        }
+        return {
+            name.replace("_", " "): str(value)
+            for name, value in found.items()
+            if value not in (None, "")
+        }
+
+    def _require_room(self) -> None:
+        """Say at once that the output exists, not after hours."""
+        options = self.options
+        kept = options.resume and options.journal.exists()
+        if options.written_to.exists() and not options.force and not kept:
+            raise SettingsInvalid(f"{options.written_to} exists: --force overwrites it")
+
+    def _require_own_output(self, journal: Journal) -> None:
+        """Only an output that was made of this very journal is replaced without being asked."""
+        output = self.options.written_to
+        if self.options.force or not output.exists() or _is_of(journal, output):
+            return
+        retrying = len(journal.passes) > 1 and not journal.passes[-1].done
+        if not (retrying and self.options.retry_rejected):
+            raise SettingsInvalid(f"{output} exists already: --force overwrites it")
+
+    def _todo(self, journal: Journal) -> list[int]:
+        """Passes by number: one that is unfinished, then one that is asked for."""
+        begun = len(journal.passes)
+        unfinished = not journal.passes or not journal.passes[-1].done
+        numbers = [max(begun - 1, 0)] if unfinished else []
+        if self.options.retry_rejected and begun and not (unfinished and begun > 1):
+            numbers.append(begun)
+        return numbers
+
+    def _score(self, journal: Journal, number: int, watch: Watch, stopping: Stopping) -> int:
+        """Do one pass, or what is left of it; how many outcomes it gave."""
+        if number == len(journal.passes):
+            journal.begin_pass(self.scorer.device)
+        done = rejected = unsynced = 0
+        synced = monotonic()
+        try:
+            with closing(read_ahead(self._reads(journal, number))) as reads:
+                for batch in self.scorer.score_batches(_until(stopping, reads)):
+                    journal.append(_entry(batch))
+                    done, unsynced = done + len(batch.records), unsynced + len(batch.records)
+                    rejected += len(batch.records) - batch.scored
+                    late = monotonic() - synced > SYNC_SECONDS
+                    if late or unsynced >= self.options.commit_every:
+                        journal.sync()
+                        synced, unsynced = monotonic(), 0
+                    watch(Progress(done, rejected, self._shares.popleft()))
+        finally:
+            journal.sync()
+        journal.end_pass()
+        return done
+
+    def _reads(self, journal: Journal, number: int) -> Iterator[Read]:
+        """The pass in batches, on the same grid however often it was interrupted."""
+        last = journal.passes[number].last
+        size = self.scorer.options.batch_size
+        with closing(iter(self.rows)) as rows:
+            wanted = _rejected(rows, journal.outcomes(before=number)) if number else rows
+            records = (self.rows.record(*each) for each in wanted if each[0] > last)
+            started = monotonic()
+            while batch := list(islice(records, size)):
+                measures = Measures({"read": monotonic() - started})
+                self._shares.append(self.rows.share)
+                yield Read(batch, batch[-1].key, measures)
+                started = monotonic()
+
+    def _finished(self, journal: Journal, new: int) -> FileResult:
+        """Write the output unless it is there, and count what is in it."""
+        tally = Tally(self.options.seed or 0)
+        rows = self._counted(tally, journal)
+        output = self.options.written_to
+        if output.exists() and _is_of(journal, output):
+            for _ in rows:
+                pass
+        else:
+            with written_whole(output) as stream:
+                self._write(stream, rows, self._layout)
+                stream.seek(0)
+                journal.note_output(file_digest(stream, "sha256").hexdigest())
+        return FileResult(
+            output,
+            tally,
+            journal.measures,
+            _throughput(journal),
+            self.scorer.fingerprint,
+            journal.passes[0].device,
+            new,
+        )
+
+    def _counted(
+        self, tally: Tally, journal: Journal
+    ) -> Iterator[tuple[tuple[str, ...] | list[str], Outcome]]:
+        outcomes = journal.outcomes()
+        with closing(iter(self.rows)) as rows:
+            for (place, row), (_, outcome) in zip(rows, outcomes, strict=True):
+                tally.count(outcome, self.rows.name(place, row), *self.rows.pair(row))
+                yield list(row.cells), outcome
+
+
+def _until(stopping: Stopping, reads: Iterator[Read]) -> Iterator[Read]:
+    for each in reads:
+        if stopping():
+            raise Interrupted("interrupted: the same command goes on where this one stopped")
+        yield each
+
+
+def _entry(batch: ScoredBatch) -> Entry:
+    return Entry([int(each.key) for each in batch.records], batch.outcomes, batch.measures)
+
+
+def _rejected(
+    rows: Iterable[tuple[int, CsvRow]], outcomes: Iterable[tuple[int, Outcome]]
+) -> Iterator[tuple[int, CsvRow]]:
+    for placed, (_, outcome) in zip(rows, outcomes, strict=True):
+        if isinstance(outcome, Rejection):
+            yield placed
+
+
+def _is_of(journal: Journal, output: Path) -> bool:
+    """Whether the output is what this journal, as it is now, was made into."""
+    if not journal.output_sha256:
+        return False
+    with output.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest() == journal.output_sha256
+
+
+def _throughput(journal: Journal) -> list[tuple[float, int]]:
+    """Evenly thinned out whenever there are too many points."""
+    points, stride, seconds, done, seen = [(0.0, 0)], 1, 0.0, 0, 0
+    for number in range(len(journal.passes)):
+        for entry in journal.entries(number):
+            seconds += entry.measures.seconds.get("wall", 0.0)
+            done, seen = done + len(entry.places), seen + 1
+            if seen % stride == 0:
+                points.append((seconds, done))
+            if len(points) > _MOST_POINTS:
+                points, stride = points[::2], stride * 2
+    return points if points[-1] == (seconds, done) else [*points, (seconds, done)]
