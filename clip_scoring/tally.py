@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from random import Random
 
 from clip_scoring.quality import BINS_PER_UNIT, Histogram
 from clip_scoring.records import Outcome, Rejection
@@ -28,9 +27,9 @@ class ScoredPair:
 
 
 class Tally:
-    """Counts, distribution and examples of outcomes."""
+    """Counts, distribution and examples of outcomes; `draw(n)` gives a number below n at random."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, draw: Callable[[int], int]) -> None:
         self.rows = 0
         self.truncated = 0
         self.rejections: Counter[str] = Counter()
@@ -40,7 +39,7 @@ class Tally:
         self._lowest: list[tuple[float, int, ScoredPair]] = []
         self._highest: list[tuple[float, int, ScoredPair]] = []
         self._drawn: list[ScoredPair] = []
-        self._random = Random(seed)
+        self._draw = draw
 
     @property
     def rejected(self) -> int:
@@ -103,8 +102,8 @@ class Tally:
         """The pair's place among the drawn, SHOWN for none; None where nobody needs the pair."""
         scored = self.scored
         if scored <= MATRIX_PAIRS + 1:
-            return self._random.randrange(scored) if scored > SHOWN else SHOWN
-        place = self._random.randrange(scored)
+            return self._draw(scored) if scored > SHOWN else SHOWN
+        place = self._draw(scored)
         shown = (
             place < SHOWN or self._lowest[0][0] < -similarity or self._highest[0][0] < similarity
         )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import sys
 from collections.abc import Sequence
 
-from clip_scoring.cli import doctor, runs, score
+from clip_scoring.cli import doctor, labels, runs, score
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
 from clip_scoring.settings import Settings
 
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_USE, EXIT_TRY_AGAIN = 0, 1, 2, 3
 
 
@@ -30,7 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ClipScoringError as error:
         return _fail(error, EXIT_WRONG_USE if isinstance(error, Fatal) else EXIT_TRY_AGAIN)
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE)
+        text = f"{error.filename}: {error.strerror}"
+        if error.errno not in _FULL:
+            return _fail(text, EXIT_WRONG_USE)
+        return _fail(f"{text}; make room, then the same again", EXIT_TRY_AGAIN)
+    except KeyboardInterrupt:
+        return _fail("interrupted", EXIT_TRY_AGAIN)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     program.set_defaults(settings=Settings.from_environment)
     commands = program.add_subparsers(metavar="COMMAND", required=True)
     score.add_commands(commands)
+    labels.add_commands(commands)
     runs.add_commands(commands)
     doctor.add_commands(commands)
     return program

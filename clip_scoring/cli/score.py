@@ -190,9 +190,9 @@ def _score(_: Settings, arguments: argparse.Namespace) -> None:
         console.begin(f"{options.path}: {_dialect(scoring)}")
         result = scoring.run(watch=console.progress, stopping=stop.asked)
         _write_more(scoring, result, given)
+        if not given.get("quiet"):
+            say(_summary(result, options))
         scoring.settle(result)
-    if not given.get("quiet"):
-        say(_summary(result, options))
     rate, limit = result.tally.rejection_rate, options.max_rejection_rate
     if limit is not None and rate > limit:
         raise RunFailed(f"rejection rate {rate:.4f} above the limit {limit}")

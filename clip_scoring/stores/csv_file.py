@@ -102,7 +102,10 @@ class CsvReading(Iterator[CsvRow]):
 
     def __init__(self, file: CsvFile) -> None:
         self._file = file
-        self._raw = LocalFiles(file.path).open(file.stored)
+        try:
+            self._raw = LocalFiles(file.path).open(file.stored)
+        except ObjectChanged as changed:
+            raise _changed(file) from changed
         self._rows = self._read()
 
     def __next__(self) -> CsvRow:
@@ -130,9 +133,13 @@ class CsvReading(Iterator[CsvRow]):
             for record in records:
                 yield CsvRow(record.first.number, record.cells, _flaw(record, width, file.path))
         except ObjectChanged as changed:
-            raise ObjectUnreadable(f"{file.path} was changed while it was read") from changed
+            raise _changed(file) from changed
         except _DAMAGED as damaged:
             raise ObjectUnreadable(f"{file.path}: the gzip file is damaged: {damaged}") from damaged
+
+
+def _changed(file: CsvFile) -> ObjectUnreadable:
+    return ObjectUnreadable(f"{file.path} was changed while it was read")
 
 
 def _flaw(record: CsvRecord, width: int, path: Path) -> str:

@@ -60,11 +60,14 @@ class Journal:
         """Of the output that was made of it as it is now, if there is one."""
 
     @classmethod
-    def open(cls, path: Path, tied: Mapping[str, str], *, afresh: bool = False) -> Journal:
+    def open(
+        cls, path: Path, tied: Mapping[str, str], *, afresh: bool = False, over: bool = False
+    ) -> Journal:
         """The journal at the path, or a new one, for what `tied` says is scored and how.
 
-        `afresh` empties it. Raises SettingsInvalid with what differs from what it was begun with,
-        JournalBusy while another process has it open.
+        `afresh` empties it, `over` does so where its output is complete and was made of something
+        else. Raises SettingsInvalid with what differs from what it was begun with, JournalBusy
+        while another process has it open.
         """
         # Not truncated before it is locked: it may be somebody else's.
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
@@ -73,7 +76,17 @@ class Journal:
             if afresh:
                 file.truncate(0)
             journal = cls(path, file)
-            journal._read(dict(tied))
+            differences = journal._read(dict(tied))
+            if differences and over and journal.output_sha256:
+                file.seek(0)
+                file.truncate()
+                journal = cls(path, file)
+                differences = journal._read(dict(tied))
+            if differences:
+                raise SettingsInvalid(
+                    f"{path} was begun otherwise: {differences}. Take the same again, or start "
+                    "afresh with --no-resume"
+                )
         except BlockingIOError as busy:
             file.close()
             raise JournalBusy(f"{path}: another process is scoring into it") from busy
@@ -165,15 +178,18 @@ class Journal:
             for place, outcome in zip(entry.places, entry.outcomes, strict=True):
                 yield place, number, outcome
 
-    def _read(self, tied: dict[str, str]) -> None:
-        """Find the passes; cut off what is torn; write the first line of a new journal."""
-        whole = 0
+    def _read(self, tied: dict[str, str]) -> str:
+        """Find the passes; cut off what is torn; write the first line of a new journal.
+
+        Returns in what it was begun with something else.
+        """
+        whole, differences = 0, ""
         for line in self._file:
             tree = _checked(line)
             if tree is None:
                 break
             if whole == 0:
-                _require_equal(self.path, tree, tied)
+                differences = _differences(tree, tied)
             whole += len(line)
             self._note(tree, whole)
         self._file.seek(whole)
@@ -182,6 +198,7 @@ class Journal:
             self._write({"journal": _FORMAT, "tied": tied})
             self.sync()
             sync_folder(self.path.parent)
+        return differences
 
     def _note(self, tree: dict[str, Any], whole: int) -> None:
         if "pass" in tree:
@@ -209,15 +226,13 @@ class Journal:
             self._file.write(b"%08x %s\n" % (crc32(text), text))
 
 
-def _require_equal(path: Path, tree: dict[str, Any], tied: dict[str, str]) -> None:
+def _differences(tree: dict[str, Any], tied: dict[str, str]) -> str:
     begun: dict[str, str] = tree.get("tied", {}) if tree.get("journal") == _FORMAT else {}
-    for name in sorted({*begun, *tied}):
-        if begun.get(name) != tied.get(name):
-            raise SettingsInvalid(
-                f"{path} was begun with {name} {begun.get(name, 'not given')}, now it is "
-                f"{tied.get(name, 'not given')}: take the same again, or start afresh with "
-                "--no-resume"
-            )
+    return "; ".join(
+        f"{name} was {begun.get(name, 'not given')}, is {tied.get(name, 'not given')}"
+        for name in sorted({*begun, *tied})
+        if begun.get(name) != tied.get(name)
+    )
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:

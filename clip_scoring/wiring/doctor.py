@@ -235,7 +235,7 @@ def _source(registration: SourceRegistration, settings: Settings) -> Findings:
 
 def _images(registration: SourceRegistration, settings: Settings) -> Findings:
     try:
-        pass
+        parse_networks(registration.allowed_networks)
     except ValueError as wrong:
         raise SettingsInvalid(f"allowed_networks: {wrong}") from wrong
     proxy = f" through {registration.egress_proxy}" if registration.egress_proxy else ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from itertools import islice
 from pathlib import Path
+from random import Random
 from time import monotonic
 
 from clip_scoring.errors import Interrupted, SettingsInvalid
@@ -98,7 +99,9 @@ class FileScoring:
         far safe in the journal; JournalBusy while somebody else is at it.
         """
         options = self.options
-        journal = Journal.open(options.journal, self._tied(), afresh=not options.resume)
+        journal = Journal.open(
+            options.journal, self._tied(), afresh=not options.resume, over=options.force
+        )
         self._journal = journal
         self._require_own_output(journal)
         new = sum(self._score(journal, each, watch, stopping) for each in self._todo(journal))
@@ -215,7 +218,7 @@ class FileScoring:
 
     def _finished(self, journal: Journal, new: int) -> FileResult:
         """Write the output unless it is there, and count what is in it."""
-        tally = Tally(self.options.seed or 0)
+        tally = Tally(Random(self.options.seed or 0).randrange)
         rows = self._counted(tally, journal)
         output = self.options.written_to
         if output.exists() and _is_of(journal, output):

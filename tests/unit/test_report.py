@@ -40,9 +40,9 @@ def matrix_of(*rows: list[float]) -> NDArray[np.float32]:
     return np.array(rows, dtype=np.float32)
 
 
-def jpeg(colour: str, size: tuple[int, int] = (32, 24)) -> bytes:
+def jpeg(colour: str, size: tuple[int, int] = (32, 24), form: str = "JPEG") -> bytes:
     written = io.BytesIO()
-    Image.new("RGB", size, colour).save(written, "JPEG", quality=95)
+    Image.new("RGB", size, colour).save(written, form, quality=95)
     return written.getvalue()
 
 
@@ -304,6 +304,14 @@ def test_a_report_that_cannot_be_written_leaves_the_earlier_one(
     assert (tmp_path / "index.html").read_bytes() == before
 
 
+def test_who_reads_the_earlier_page_reads_it_to_its_end(tmp_path: Path) -> None:
+    path = write_report(FULL, tmp_path)
+    before = path.read_bytes()
+    with path.open("rb") as reader:
+        write_report(EMPTY, tmp_path)
+        assert reader.read() == before
+
+
 def test_pictures_do_not_tell_when_or_by_what_they_were_made(full: Path) -> None:
     for each in full.glob("*.png"):
         with Image.open(each) as opened:
@@ -468,9 +476,9 @@ def test_characters_without_a_glyph_and_broken_mathematics_can_be_drawn(tmp_path
 
 @pytest.mark.parametrize(
     "picture",
-    [b"", b"not a picture", jpeg("red")[:200], jpeg("red", (3000, 8)),
+    [b"", b"not a picture", jpeg("red")[:200], jpeg("red", (3000, 8)), jpeg("red", form="PNG"),
      b'<svg xmlns="http://www.w3.org/2000/svg" onload="window.__pwn=1"/>'],
-    ids=["empty", "noise", "cut", "large", "svg"],
+    ids=["empty", "noise", "cut", "large", "png", "svg"],
 )  # fmt: skip
 def test_a_picture_that_is_no_small_jpeg_is_left_out(picture: bytes, tmp_path: Path) -> None:
     found = read(replace(EMPTY, lowest=[pair(picture=picture)]), tmp_path)
@@ -576,6 +584,13 @@ def test_more_outcomes_at_the_start_lift_the_curve() -> None:
         for middle in (90, 10)
     )
     assert early > 1.5 * late > 0
+
+
+def test_thousands_of_commits_are_drawn_from_the_first_to_the_last() -> None:
+    few = [(4001.0, 40_010), (20_000.0, 50_000), (20_000.0, 50_000)]
+    many = [*((float(at), 10 * at) for at in range(1, 4002)), few[-1]]
+    expected, found = (pixels(plots.throughput(points, LIGHT)) for points in (few, many))
+    assert np.abs(expected - found).mean() < 0.5
 
 
 def test_bars_of_reasons_are_as_long_as_they_are_frequent() -> None:

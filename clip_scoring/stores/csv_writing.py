@@ -1,0 +1,55 @@
+"""Rows as CSV text in the dialect of the file that they came from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from typing import BinaryIO
+
+from clip_scoring.stores.csv_file import Dialect
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+class CsvWriter:
+    """Writes rows to a stream; whoever reads them with this dialect gets the same cells."""
+
+    def __init__(self, stream: BinaryIO, dialect: Dialect, *, excel_safe: bool = False) -> None:
+        """`excel_safe` puts an apostrophe before what a spreadsheet would take for a formula."""
+        self._safe = excel_safe
+        # It quotes a cell's line ends only where they are its own, so its own are both of them.
+        lines = _Lines(stream, dialect.line_end)
+        self._rows = csv.writer(lines, delimiter=dialect.delimiter, lineterminator="\r\n")
+        if dialect.bom:
+            stream.write("\ufeff".encode())
+
+    def write_row(self, cells: Sequence[str]) -> None:
+        """One row; bytes that are not UTF-8 are written as they were."""
+        self._rows.writerow(without_formulas(cells) if self._safe else cells)
+
+
+class _Lines:
+    """Takes lines from csv.writer, and ends them as the file does."""
+
+    def __init__(self, stream: BinaryIO, line_end: str) -> None:
+        self._stream = stream
+        self._end = line_end
+
+    def write(self, line: str) -> None:
+        text = line.removesuffix("\r\n") + self._end
+        self._stream.write(text.encode(errors="surrogateescape"))
+
+
+def without_formulas(cells: Sequence[str]) -> list[str]:
+    """The cells, with an apostrophe before those that begin like a formula and are no number."""
+    return [
+        f"'{each}" if each.startswith(_FORMULA) and not _is_number(each) else each for each in cells
+    ]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and text == text.strip() and "_" not in text
