@@ -5,7 +5,18 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from benchmarks import accuracy, dag, engine, loading, long_run, planning, repeats, sink, web
+from benchmarks import (
+    accuracy,
+    dag,
+    engine,
+    files,
+    loading,
+    long_run,
+    planning,
+    repeats,
+    sink,
+    web,
+)
 from benchmarks.figures import Result, keep, show
 from benchmarks.pages import write_pages
 
@@ -19,6 +30,7 @@ BENCHMARKS: dict[str, Callable[[bool], Result]] = {
     "dag": dag.measure,
     "accuracy": accuracy.measure,
     "web": web.measure,
+    "files": files.measure,
 }
 ON_REQUEST: dict[str, Callable[[bool], Result]] = {"dag_vit": dag.measure_vit}
 """Those that take long and say little more than the others."""

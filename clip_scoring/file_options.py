@@ -28,7 +28,7 @@ class FileOptions:
     limit: int | None = None
     seed: int | None = None
     """With a limit: draw the rows at random, the same ones for the same seed."""
-    commit_every: int = 1000
+    commit_every: int = 10_000
     resume: bool = True
     retry_rejected: bool = False
     force: bool = False

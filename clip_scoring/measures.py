@@ -25,10 +25,7 @@ class Measures:
         return Measures(
             {name: round(value, 6) for name, value in seconds.items()},
             _summed(self.counts, other.counts),
-            {
-                name: max(self.peaks.get(name, 0), other.peaks.get(name, 0))
-                for name in sorted({*self.peaks, *other.peaks})
-            },
+            _highest(self.peaks, other.peaks),
         )
 
     def as_json(self) -> dict[str, Mapping[str, float]]:
@@ -42,5 +39,13 @@ class Measures:
         return cls(*(tree.get(name, _EMPTY) for name in ("seconds", "counts", "peaks")))
 
 
+def _highest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    if not one or not other:
+        return dict(one or other)
+    return {name: max(one.get(name, 0), other.get(name, 0)) for name in sorted({*one, *other})}
+
+
 def _summed(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    if not one or not other:
+        return dict(one or other)
     return {name: one.get(name, 0) + other.get(name, 0) for name in sorted({*one, *other})}

@@ -138,7 +138,8 @@ def screen_caption(caption: str) -> Rejection | None:
         return Rejection(Reason.CAPTION_INVALID, "NUL, lone surrogate or noncharacter")
     if not caption.strip():
         return Rejection(Reason.CAPTION_EMPTY)
-    size = len(caption.encode())
-    if size > CAPTION_LIMIT_BYTES:
+    if len(caption) * 4 > CAPTION_LIMIT_BYTES and (
+        (size := len(caption.encode())) > CAPTION_LIMIT_BYTES
+    ):
         return Rejection(Reason.CAPTION_TOO_LONG, f"{size} bytes, limit {CAPTION_LIMIT_BYTES}")
     return None

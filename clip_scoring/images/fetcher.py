@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from clip_scoring.records import Reason
 
 MAX_BYTES = 20 * 1024 * 1024
 MAX_URI_LENGTH = 4096
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Objects(Protocol):
@@ -95,7 +97,7 @@ def located(uri: str) -> tuple[str, str]:
         raise Refused(Reason.URI_INVALID, "empty")
     if len(uri) > MAX_URI_LENGTH:
         raise Refused(Reason.URI_INVALID, f"{len(uri)} characters, limit {MAX_URI_LENGTH}")
-    if any(ord(each) < 32 or ord(each) == 127 or 0xD800 <= ord(each) < 0xE000 for each in uri):
+    if _CONTROL.search(uri):
         raise Refused(Reason.URI_INVALID, "control characters")
     scheme, colon, _ = uri.partition(":")
     if not colon or not scheme.isascii() or not scheme.replace("+", "").isalnum():

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,7 @@ class ClipScorer:
         self._normalise = Normaliser(weights, torch.device(engine.device))
         self._float32 = float32
         self._redone = 0
+        self._kept_labels: dict[tuple[tuple[str, ...], ...], NDArray[np.float32]] = {}
         most = engine.rows or max(towers.image_rows, towers.caption_rows)
         self._images: Embedder[bytes, Pixels] = Embedder(
             "images", self._encode_images, shape=lambda _: 0, rows=min(towers.image_rows, most)
@@ -109,7 +112,7 @@ class ClipScorer:
         """Similarity of `images[i]` and `captions[i]`; None holds the place of a rejected pair."""
         tokens = iter(self._tokenizer.tokenize([each for each in captions if each is not None]))
         placed = [None if each is None else next(tokens) for each in captions]
-        try:
+        with self._alive():
             seen = self._images.embeddings([(i.digest, i.pixels) for i in images if i is not None])
             read = self._captions.embeddings([(each, each) for each in placed if each is not None])
             return [
@@ -118,8 +121,6 @@ class ClipScorer:
                 else self._outcome(image, text, seen[image.digest], read[text])
                 for image, text in zip(images, placed, strict=True)
             ]
-        except torch.AcceleratorError as dead:
-            raise DeviceLost(f"{self.device}: {str(dead).splitlines()[0]}") from dead
 
     @torch.inference_mode()
     def similarities(
@@ -141,21 +142,40 @@ class ClipScorer:
         3.1.4). CLIP: softmax of exp(logit_scale) · cosine over the labels. SigLIP, which was
         trained on each pair alone: sigmoid of exp(logit_scale) · cosine + logit_bias.
         """
-        labels = np.stack([_direction(self._read(each).mean(axis=0)) for each in prompts])
         model = self.float32_model
-        logits = float(model.logit_scale.exp()) * (self._seen(images) @ labels.T)
+        logits = float(model.logit_scale.exp()) * (self._seen(images) @ self._labels(prompts).T)
         if self._weights.architecture is Architecture.SIGLIP:
             return np.asarray(expit(logits + float(model.logit_bias)), np.float32)
         return np.asarray(softmax(logits, axis=1), np.float32)
 
+    def _labels(self, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
+        """Shape (labels, D); kept for the next call, which mostly asks for the same."""
+        asked = tuple(map(tuple, prompts))
+        if asked not in self._kept_labels:
+            read = self._read(list(chain.from_iterable(asked)))
+            stops = np.cumsum([len(each) for each in asked])[:-1]
+            means = [each.mean(axis=0) for each in np.split(read, stops)]
+            self._kept_labels = {asked: np.stack([_direction(each) for each in means])}
+        return self._kept_labels[asked]
+
     def _seen(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
-        found = self._images.embeddings([(each.digest, each.pixels) for each in images])
+        with self._alive():
+            found = self._images.embeddings([(each.digest, each.pixels) for each in images])
         return _directions([found[each.digest] for each in images])
 
     def _read(self, captions: Sequence[str]) -> NDArray[np.float32]:
         tokens = self._tokenizer.tokenize(captions)
-        found = self._captions.embeddings([(each, each) for each in tokens])
+        with self._alive():
+            found = self._captions.embeddings([(each, each) for each in tokens])
         return _directions([found[each] for each in tokens])
+
+    @contextmanager
+    def _alive(self) -> Iterator[None]:
+        """Raises DeviceLost where the device turns out to be dead."""
+        try:
+            yield
+        except torch.AcceleratorError as dead:
+            raise DeviceLost(f"{self.device}: {str(dead).splitlines()[0]}") from dead
 
     @cached_property
     def float32_model(self) -> Any:

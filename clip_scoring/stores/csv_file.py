@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
+import re
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable, SettingsInvalid
 from clip_scoring.stores.csv_records import CsvLines, CsvRecord, csv_records
 from clip_scoring.stores.local_files import LocalFiles
 from clip_scoring.stores.objects import Mark, StoredObject, one_line
-from clip_scoring.stores.rows_json import lines_of
+from clip_scoring.stores.rows_json import LIMIT_BYTES, lines_of
 
 DELIMITERS = (",", "\t", ";", "|")
+_BLOCK = 256 * 1024
+_LINE = re.compile("[^\n]*\n")
 _GZIP = b"\x1f\x8b"
 _OTHERS = {b"PK\x03\x04": "an Excel workbook or another zip file", b"PAR1": "Parquet"}
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
-@dataclass(frozen=True, slots=True)
-class CsvRow:
+class CsvRow(NamedTuple):
     """One row; `flaw` says why it has not one cell for each column."""
 
     line: int
@@ -97,7 +101,7 @@ class CsvFile:
         return CsvReading(self)
 
 
-class CsvReading(Iterator[CsvRow]):
+class CsvReading:
     """One pass over the rows."""
 
     def __init__(self, file: CsvFile) -> None:
@@ -108,8 +112,8 @@ class CsvReading(Iterator[CsvRow]):
             raise _changed(file) from changed
         self._rows = self._read()
 
-    def __next__(self) -> CsvRow:
-        return next(self._rows)
+    def __iter__(self) -> Iterator[CsvRow]:
+        return self._rows
 
     @property
     def share(self) -> float:
@@ -122,20 +126,40 @@ class CsvReading(Iterator[CsvRow]):
         self._raw.close()
 
     def _read(self) -> Generator[CsvRow]:
-        file, width = self._file, len(self._file.columns)
-        records = csv_records(
-            CsvLines(lines_of(_plain(self._raw), str(file.path), Mark(0, 0))),
-            file.dialect.delimiter,
+        rows = self._found()
+        try:
+            if self._file.dialect.has_header:
+                next(rows)
+            yield from rows
+        except ObjectChanged as changed:
+            raise _changed(self._file) from changed
+        except _DAMAGED as damaged:
+            raise ObjectUnreadable(
+                f"{self._file.path}: the gzip file is damaged: {damaged}"
+            ) from damaged
+
+    def _found(self) -> Iterator[CsvRow]:
+        """All records: by csv.reader's own loop until one is broken, then line by line."""
+        file, width, line = self._file, len(self._file.columns), 1
+        reader = csv.reader(
+            chain.from_iterable(_whole_lines(_plain(self._raw))),
+            delimiter=file.dialect.delimiter,
+            strict=True,
         )
         try:
-            if file.dialect.has_header:
-                next(records)
-            for record in records:
-                yield CsvRow(record.first.number, record.cells, _flaw(record, width, file.path))
-        except ObjectChanged as changed:
-            raise _changed(file) from changed
-        except _DAMAGED as damaged:
-            raise ObjectUnreadable(f"{file.path}: the gzip file is damaged: {damaged}") from damaged
+            for cells in reader:
+                first, line = line, reader.line_num + 1
+                if cells:
+                    flaw = "" if len(cells) == width else _ragged(first, len(cells), width)
+                    yield CsvRow(first, cells, flaw)
+        except (csv.Error, _LineOverLimit):
+            self._raw.seek(0)
+            plain = _plain(self._raw)
+            byte = sum(len(plain.readline()) for _ in range(line - 1))
+            lines = CsvLines(lines_of(plain, str(file.path), Mark(0, byte, line)))
+            for record in csv_records(lines, file.dialect.delimiter):
+                flaw = _flaw(record, width, file.path)
+                yield CsvRow(record.first.number, record.cells, flaw)
 
 
 def _changed(file: CsvFile) -> ObjectUnreadable:
@@ -149,8 +173,32 @@ def _flaw(record: CsvRecord, width: int, path: Path) -> str:
     if record.flaw:
         return f"line {record.first.number}: {record.flaw}"
     if len(record.cells) != width:
-        return f"line {record.first.number}: {len(record.cells)} cells, header has {width}"
+        return _ragged(record.first.number, len(record.cells), width)
     return ""
+
+
+def _ragged(line: int, cells: int, width: int) -> str:
+    return f"line {line}: {cells} cells, header has {width}"
+
+
+class _LineOverLimit(Exception):
+    """A line that is too long to be held in memory with others."""
+
+
+def _whole_lines(plain: BinaryIO) -> Iterator[list[str]]:
+    """The lines of a text, many at a time, without its BOM."""
+    tail, start = b"", True
+    while block := plain.read(_BLOCK):
+        content = tail + block
+        cut = content.rfind(b"\n") + 1
+        text, tail = content[:cut], content[cut:]
+        if len(tail) > LIMIT_BYTES:
+            raise _LineOverLimit
+        if start and cut:
+            text, start = text.removeprefix(BOM_UTF8), False
+        yield _LINE.findall(text.decode(errors="surrogateescape"))
+    if tail:
+        yield [(tail.removeprefix(BOM_UTF8) if start else tail).decode(errors="surrogateescape")]
 
 
 def _start(path: Path, stored: StoredObject) -> bytes:

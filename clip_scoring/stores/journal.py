@@ -9,8 +9,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 from clip_scoring.errors import JournalBusy, SettingsInvalid
@@ -45,6 +46,29 @@ class Pass:
     measures: Measures = field(default_factory=Measures)
 
 
+class Throughput:
+    """Outcomes over seconds of work, thinned out evenly: never more than so many points."""
+
+    def __init__(self, most: int = 500) -> None:
+        self._points, self._most, self._stride = [(0.0, 0)], most, 1
+        self._seconds, self._done, self._seen = 0.0, 0, 0
+
+    @property
+    def points(self) -> list[tuple[float, int]]:
+        """(seconds, outcomes until then), from the first to the last."""
+        last = (self._seconds, self._done)
+        return self._points if self._points[-1] == last else [*self._points, last]
+
+    def add(self, seconds: float, outcomes: int) -> None:
+        """A batch more."""
+        self._seconds, self._done = self._seconds + seconds, self._done + outcomes
+        self._seen += 1
+        if self._seen % self._stride == 0:
+            self._points.append((self._seconds, self._done))
+        if len(self._points) > self._most:
+            self._points, self._stride = self._points[::2], self._stride * 2
+
+
 class Journal:
     """Outcomes of a file's rows in passes; those of a later pass replace those before.
 
@@ -52,12 +76,16 @@ class Journal:
     and is cut off. One process at a time may have the journal open.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
+    def __init__(self, path: Path, file: FileIO) -> None:
         self.path = path
         self._file = file
+        self._size = 0
+        """With what is not written yet."""
+        self._unwritten: list[bytes] = []
         self.passes: list[Pass] = []
         self.output_sha256 = ""
         """Of the output that was made of it as it is now, if there is one."""
+        self.throughput = Throughput()
 
     @classmethod
     def open(
@@ -70,7 +98,7 @@ class Journal:
         while another process has it open.
         """
         # Not truncated before it is locked: it may be somebody else's.
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+        file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if afresh:
@@ -98,8 +126,7 @@ class Journal:
     def begin_pass(self, device: str) -> None:
         """What is appended from here on belongs to a new pass."""
         self._write({"pass": len(self.passes), "device": device})
-        at = self._file.tell()
-        self.passes.append(Pass(at, at, device))
+        self.passes.append(Pass(self._size, self._size, device))
         self.output_sha256 = ""
 
     def append(self, entry: Entry) -> None:
@@ -126,8 +153,8 @@ class Journal:
 
     def sync(self) -> None:
         """Everything so far is on the disk when this returns."""
+        self._flush()
         with named_errors(self.path):
-            self._file.flush()
             os.fsync(self._file.fileno())
 
     def outcomes(self, *, before: int | None = None) -> Iterator[tuple[Place, Outcome]]:
@@ -135,7 +162,7 @@ class Journal:
 
         Of the first `before` passes, or of all; a few batches are in memory, no more.
         """
-        self._file.flush()
+        self._flush()
         streams = [self._placed(number) for number in range(len(self.passes[:before]))]
         merged = heapq.merge(*streams, key=lambda each: each[:2])
         current: tuple[Place, Outcome] | None = None
@@ -148,7 +175,7 @@ class Journal:
 
     def entries(self, number: int) -> Iterator[Entry]:
         """The batches of one pass in their order."""
-        self._file.flush()
+        self._flush()
         one = self.passes[number]
         with self.path.open("rb") as reading:
             reading.seek(one.start)
@@ -164,8 +191,7 @@ class Journal:
 
     def close(self) -> None:
         """Give the journal up to others; what was not synced may be lost."""
-        with named_errors(self.path):
-            self._file.close()
+        self._file.close()
 
     def discard(self) -> None:
         """Delete it."""
@@ -184,7 +210,7 @@ class Journal:
         Returns in what it was begun with something else.
         """
         whole, differences = 0, ""
-        for line in self._file:
+        for line in BufferedReader(FileIO(self._file.fileno(), closefd=False)):
             tree = _checked(line)
             if tree is None:
                 break
@@ -192,6 +218,7 @@ class Journal:
                 differences = _differences(tree, tied)
             whole += len(line)
             self._note(tree, whole)
+        self._size = whole
         self._file.seek(whole)
         self._file.truncate()
         if whole == 0:
@@ -215,15 +242,24 @@ class Journal:
         last = self.passes[-1]
         self.passes[-1] = replace(
             last,
-            stop=self._file.tell() if stop is None else stop,
+            stop=self._size if stop is None else stop,
             last=entry.places[-1],
             measures=last.measures + entry.measures,
         )
+        self.throughput.add(entry.measures.seconds.get("wall", 0.0), len(entry.places))
 
     def _write(self, tree: Mapping[str, object]) -> None:
         text = json.dumps(tree, separators=(",", ":")).encode()
+        line = b"%08x %s\n" % (crc32(text), text)
+        self._unwritten.append(line)
+        self._size += len(line)
+
+    def _flush(self) -> None:
+        """Write all, or raise; what was written of it in vain is torn and found out as such."""
+        lines, self._unwritten = memoryview(b"".join(self._unwritten)), []
         with named_errors(self.path):
-            self._file.write(b"%08x %s\n" % (crc32(text), text))
+            while lines:
+                lines = lines[self._file.write(lines) :]
 
 
 def _differences(tree: dict[str, Any], tied: dict[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import islice
 from random import Random
@@ -63,17 +63,17 @@ class PairRows:
         """Address and caption as they stand in the file, empty where there are none."""
         return _cell(row, self._image), _cell(row, self._caption)
 
-    def name(self, place: int, row: CsvRow) -> str:
-        """What people call the row."""
+    def texts(self, place: int, row: CsvRow) -> tuple[str, str, str]:
+        """What people call the row, and its pair."""
         named = "" if self._id is None else _cell(row, self._id)
-        return named or f"row {place + 1}"
+        return named or f"row {place + 1}", *self.pair(row)
 
     def _count(self) -> int:
         with closing(self.file.rows()) as rows:
             return sum(1 for _ in rows)
 
 
-def drawn(rows: Iterator[CsvRow], total: int, wanted: int, random: Random) -> Iterator[CsvRow]:
+def drawn(rows: Iterable[CsvRow], total: int, wanted: int, random: Random) -> Iterator[CsvRow]:
     """`wanted` of the rows, or all, in order, each choice equally likely.
 
     Selection sampling: Knuth, The Art of Computer Programming, volume 2, 3.4.2, algorithm S.

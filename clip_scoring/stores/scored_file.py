@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import json
 import os
@@ -17,9 +16,10 @@ from typing import BinaryIO, Protocol
 import numpy as np
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.records import Outcome, Rejection
+from clip_scoring.records import Outcome, Rejection, Score
 from clip_scoring.similarity import clip_score, similarity_01
 from clip_scoring.stores.csv_file import Dialect
+from clip_scoring.stores.csv_writing import CsvWriter
 from clip_scoring.stores.journal import named_errors, sync_folder
 from clip_scoring.stores.objects import one_line
 
@@ -29,8 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 SURPLUS = "surplus_cells"
 """Where JSON Lines and Parquet keep what a row has more than the header."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-_ROWS_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 1_000
 Values = tuple[np.float32 | None, np.float32 | None, np.float32 | None, bool | None, str, str]
 Row = tuple[Sequence[str], Outcome]
 
@@ -122,42 +121,17 @@ def values_of(outcome: Outcome) -> Values:
 
 def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
     """CSV in the input's dialect; what a row has more than the header stands at its end."""
-    line_end, safe = layout.dialect.line_end, layout.excel_safe
-    if layout.dialect.bom:
-        stream.write("\ufeff".encode())
-    sink = _Encoded(stream, line_end)
-    writer = csv.writer(sink, delimiter=layout.dialect.delimiter, lineterminator="\r\n")
+    writer = CsvWriter(stream, layout.dialect, excel_safe=layout.excel_safe)
     width = len(layout.columns)
     if layout.dialect.has_header:
-        columns = _guarded(layout.columns) if safe else layout.columns
-        writer.writerow([*columns, *layout.ours])
-    for cells, outcome in rows:
-        given = _guarded(cells) if safe else cells
-        ours = [_text(each) for each in values_of(outcome)]
-        padding = [""] * (width - len(given))
-        writer.writerow([*given[:width], *padding, *ours, *given[width:]])
-    sink.flush()
-
-
-class _Encoded:
-    """Takes lines from a csv.writer, which quotes a cell's line ends only where its own has them.
-
-    So it writes CRLF, and here the end of the input's lines takes its place.
-    """
-
-    def __init__(self, stream: BinaryIO, line_end: str) -> None:
-        self._stream = stream
-        self._end = line_end
-        self._lines: list[str] = []
-
-    def write(self, line: str) -> None:
-        self._lines += line[:-2], self._end
-        if len(self._lines) >= _ROWS_AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        self._stream.write("".join(self._lines).encode(errors="surrogateescape"))
-        self._lines.clear()
+        writer.write_row([*layout.columns, *layout.ours])
+    source = iter(rows)
+    while group := list(islice(source, _ROWS_AT_ONCE)):
+        texts = _texts([outcome for _, outcome in group])
+        for (cells, _), ours in zip(group, texts, strict=True):
+            padding = [""] * (width - len(cells))
+            writer.write_row([*cells[:width], *padding, *ours, *cells[width:]])
+    writer.flush()
 
 
 def write_tsv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
@@ -230,24 +204,16 @@ def _unique(columns: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _text(value: object) -> str:
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _guarded(cells: Sequence[str]) -> list[str]:
-    return [
-        f"'{each}" if each.startswith(_FORMULA) and not _number(each) else each for each in cells
-    ]
-
-
-def _number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return text.isascii() and text == text.strip() and "_" not in text
+def _texts(outcomes: Sequence[Outcome]) -> Iterator[Sequence[str]]:
+    """Our cells; of numbers the shortest text that means this float32."""
+    cosines = [each.similarity for each in outcomes if isinstance(each, Score)]
+    scales = (cosines, map(clip_score, cosines), map(similarity_01, cosines))
+    numbers = zip(*(map(str, np.fromiter(each, np.float32)) for each in scales), strict=True)
+    for each in outcomes:
+        if isinstance(each, Rejection):
+            yield ("", "", "", "", str(each.reason), one_line(each.detail))
+        else:
+            yield (*next(numbers), "true" if each.caption_truncated else "false", "", "")
 
 
 def _packed(writes: Format) -> Format:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import file_digest
 from itertools import islice
 from pathlib import Path
 from random import Random
 from time import monotonic
+from typing import cast
 
 from clip_scoring.errors import Interrupted, SettingsInvalid
 from clip_scoring.file_options import FileOptions
@@ -19,7 +21,7 @@ from clip_scoring.measures import Measures
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Record, Rejection
 from clip_scoring.scorer_options import ScorerChoices
-from clip_scoring.scoring import Read, ScoredBatch, read_ahead
+from clip_scoring.scoring import Read, ScoredBatch
 from clip_scoring.stores.csv_file import CsvRow
 from clip_scoring.stores.journal import Entry, Journal
 from clip_scoring.stores.pair_rows import PairRows
@@ -29,7 +31,6 @@ from clip_scoring.wiring.pairs import Scorer, rooted
 
 SYNC_SECONDS = 10.0
 """However slowly pairs come, so much work at most is not yet safe."""
-_MOST_POINTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class FileScoring:
         """Of the file, up to each batch that was read and is not scored yet."""
         self._write = format_of(options.written_to)
         self.scorer = scorer or Scorer(**choices)
+        self._folder = str(options.path.absolute().parent)
         self.rows = PairRows(options, self._rooted)
         self.file = self.rows.file
         self._layout = Layout(
@@ -131,7 +133,7 @@ class FileScoring:
         """Relative paths begin beside the file, or at the image root."""
         if self.scorer.options.image_root is not None:
             return uri
-        return rooted(uri, self.options.path.absolute().parent)
+        return rooted(uri, self._folder)
 
     def _tied(self) -> Mapping[str, str]:
         """What the journal's outcomes depend on, by name; for anything else it is of no use."""
@@ -187,7 +189,7 @@ class FileScoring:
         done = rejected = unsynced = 0
         synced = monotonic()
         try:
-            with closing(read_ahead(self._reads(journal, number))) as reads:
+            with closing(self._reads(journal, number)) as reads:
                 for batch in self.scorer.score_batches(_until(stopping, reads)):
                     journal.append(_entry(batch))
                     done, unsynced = done + len(batch.records), unsynced + len(batch.records)
@@ -202,7 +204,7 @@ class FileScoring:
         journal.end_pass()
         return done
 
-    def _reads(self, journal: Journal, number: int) -> Iterator[Read]:
+    def _reads(self, journal: Journal, number: int) -> Generator[Read]:
         """The pass in batches, on the same grid however often it was interrupted."""
         last = journal.passes[number].last
         size = self.scorer.options.batch_size
@@ -218,7 +220,7 @@ class FileScoring:
 
     def _finished(self, journal: Journal, new: int) -> FileResult:
         """Write the output unless it is there, and count what is in it."""
-        tally = Tally(Random(self.options.seed or 0).randrange)
+        tally = Tally(Random(self.options.seed or 0).random)
         rows = self._counted(tally, journal)
         output = self.options.written_to
         if output.exists() and _is_of(journal, output):
@@ -233,20 +235,18 @@ class FileScoring:
             output,
             tally,
             journal.measures,
-            _throughput(journal),
+            journal.throughput.points,
             self.scorer.fingerprint,
             journal.passes[0].device,
             new,
         )
 
-    def _counted(
-        self, tally: Tally, journal: Journal
-    ) -> Iterator[tuple[tuple[str, ...] | list[str], Outcome]]:
+    def _counted(self, tally: Tally, journal: Journal) -> Iterator[tuple[Sequence[str], Outcome]]:
         outcomes = journal.outcomes()
         with closing(iter(self.rows)) as rows:
             for (place, row), (_, outcome) in zip(rows, outcomes, strict=True):
-                tally.count(outcome, self.rows.name(place, row), *self.rows.pair(row))
-                yield list(row.cells), outcome
+                tally.count(outcome, partial(self.rows.texts, place, row))
+                yield row.cells, outcome
 
 
 def _until(stopping: Stopping, reads: Iterator[Read]) -> Iterator[Read]:
@@ -257,7 +257,8 @@ def _until(stopping: Stopping, reads: Iterator[Read]) -> Iterator[Read]:
 
 
 def _entry(batch: ScoredBatch) -> Entry:
-    return Entry([int(each.key) for each in batch.records], batch.outcomes, batch.measures)
+    places = [each.key for each in batch.records]
+    return Entry(cast("list[int]", places), batch.outcomes, batch.measures)
 
 
 def _rejected(
@@ -274,17 +275,3 @@ def _is_of(journal: Journal, output: Path) -> bool:
         return False
     with output.open("rb") as stream:
         return file_digest(stream, "sha256").hexdigest() == journal.output_sha256
-
-
-def _throughput(journal: Journal) -> list[tuple[float, int]]:
-    """Evenly thinned out whenever there are too many points."""
-    points, stride, seconds, done, seen = [(0.0, 0)], 1, 0.0, 0, 0
-    for number in range(len(journal.passes)):
-        for entry in journal.entries(number):
-            seconds += entry.measures.seconds.get("wall", 0.0)
-            done, seen = done + len(entry.places), seen + 1
-            if seen % stride == 0:
-                points.append((seconds, done))
-            if len(points) > _MOST_POINTS:
-                points, stride = points[::2], stride * 2
-    return points if points[-1] == (seconds, done) else [*points, (seconds, done)]

@@ -114,6 +114,7 @@ class Classification:
             has_header=given.has_header,
         )
         self._image = self._file.place(given.image)
+        self._folder = str(given.path.absolute().parent)
         self._layout = _layout(self._file, self._labels, options)
         require_place(options.written_to, self._layout, source=given.path, force=given.force)
         self._scorer = scorer or Scorer(**choices)
@@ -170,7 +171,7 @@ class Classification:
         if flaw:
             return Record(row.line, "", "", flaw=Rejection(Reason.RECORD_INVALID, flaw))
         if self._scorer.options.image_root is None:
-            address = rooted(address, self._options.file.path.absolute().parent)
+            address = rooted(address, self._folder)
         return Record(row.line, address, _ANY_CAPTION)
 
     def _judged(self, images: Sequence[DecodedImage | Rejection]) -> list[Verdict]:

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from clip_scoring.models.clip import ClipScorer
 
 
+_USUAL = ("https://", "http://", "s3://", "/")
+
+
 class Scorer:
     """CLIP with fixed weights on a fixed device, for as many pairs and calls as there are.
 
@@ -135,7 +138,7 @@ class Scorer:
         """Without an image root a relative path begins at the current folder, as everywhere."""
         if self.options.image_root is not None:
             return records
-        here = Path.cwd()
+        here = str(Path.cwd())
         return [
             each
             if each.image is not None
@@ -183,8 +186,10 @@ def _registration(options: ScorerOptions) -> SourceRegistration:
     )
 
 
-def rooted(uri: str, folder: Path) -> str:
+def rooted(uri: str, folder: str) -> str:
     """A relative path from the folder on; any other address as it is, valid or not."""
+    if uri.startswith(_USUAL):
+        return uri
     try:
         scheme, path = located(uri)
     except Refused:

@@ -25,7 +25,7 @@ from clip_scoring.errors import ClipScoringError, ObjectUnreadable, SettingsInva
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.sample.drawing import render
-from clip_scoring.sample.scenes import Kind, Pattern, random_scene
+from clip_scoring.sample.scenes import Colour, Pattern, random_scene
 from clip_scoring.scorer_options import ScorerOptions
 from clip_scoring.stores.csv_file import Dialect
 from clip_scoring.stores.csv_writing import without_formulas
@@ -44,7 +44,7 @@ ROWS = st.lists(st.lists(CELL, min_size=1, max_size=5), max_size=30)
 
 
 class PretendScorer:
-    """`Scorer` by hash; a path that ends in a reason is rejected with it, and `nan` has no sense."""
+    """`Scorer` by hash; a path that ends in a reason is rejected with it."""
 
     device = "none"
     signals = 0
@@ -85,8 +85,8 @@ class PretendScorer:
 def probabilities(name: str, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
     if name == "nan":
         return np.full(len(prompts), np.nan, np.float32)
-    if name == "equal":
-        return np.full(len(prompts), 1 / len(prompts), np.float32)
+    if name == "equal":  # each other one
+        return np.resize(np.array([0.1, 0.3], np.float32), len(prompts))
     drawn = [int.from_bytes(sha256(f"{name} {each}".encode()).digest()[:4]) for each in prompts]
     return np.asarray(np.array(drawn) / sum(drawn), np.float32)
 
@@ -197,8 +197,10 @@ def test_top_names_so_many_labels_by_probability(images: Path) -> None:
 
 def test_of_equally_probable_labels_the_one_named_first_counts(images: Path) -> None:
     images.write_text("url\nequal\n")
-    row = read(classify(images, top=3).output)[1]
-    assert row[1:8:2] == ["cat", *LABELS]
+    path = images.with_name("labels.txt")
+    path.write_text("\n".join(f"label {n}" for n in range(40)))
+    row = read(classify(images, labels=path, top=3).output)[1]
+    assert row[1:8:2] == ["label 1", "label 1", "label 3", "label 5"]
 
 
 def test_what_cannot_be_loaded_has_a_reason_and_no_label(images: Path) -> None:
@@ -454,21 +456,21 @@ def test_an_input_that_breaks_half_way_leaves_nothing_behind(images: Path) -> No
     assert names(images.parent) == ["images.csv", "labels.txt"]
 
 
-def test_the_embedded_weights_know_the_shapes_of_pictures(tmp_path: Path) -> None:
+def test_the_embedded_weights_know_the_colours_of_pictures(tmp_path: Path) -> None:
     rng, drawn = random.Random(7), []
     while len(drawn) < 20:
         scene = random_scene(rng)
         if len(scene.shapes) == 1 and scene.pattern is Pattern.PLAIN:
             render(scene, rng, longer_side=128).save(tmp_path / f"{len(drawn)}.png")
-            drawn.append(str(scene.shapes[0].kind))
+            drawn.append(str(scene.shapes[0].colour))
     images, labels = tmp_path / "images.csv", tmp_path / "labels.txt"
-    named = "".join(f"{n}.png,{kind}\n" for n, kind in enumerate(drawn))
-    images.write_text(f"url,kind\n{named}missing.png,none\n")
-    labels.write_text("\n".join(Kind))
-    command = ["classify", str(images), "--labels", str(labels), "--template", "a {label}"]
+    named = "".join(f"{n}.png,{colour}\n" for n, colour in enumerate(drawn))
+    images.write_text(f"url,colour\n{named}missing.png,none\n")
+    labels.write_text("\n".join(Colour))
+    command = ["classify", str(images), "--labels", str(labels), "--template", "a {label} shape"]
     assert main([*command, "--device", "cpu"]) == 0
     *good, missing = read(tmp_path / "images_classified.csv")[1:]
-    assert sum(row[1] == row[2] for row in good) >= 16
+    assert sum(row[1] == row[2] for row in good) >= 19
     for row in good:
         assert sum(map(float, row[4:12])) == pytest.approx(1, abs=1e-5)
     assert missing[2:13] == ["", "", *[""] * 8, "object_not_found"]

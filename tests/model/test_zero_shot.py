@@ -105,12 +105,12 @@ def test_probabilities_are_a_softmax_of_the_scaled_cosines(
     tiny: Weights, model: CLIPModel, scorer: ClipScorer
 ) -> None:
     seen, read = seen_and_read(tiny, model, LABELS)
-    scale = float(model.logit_scale.exp())
+    scale = model.logit_scale.exp().item()
     found = scorer.probabilities(images(tiny), [[each] for each in LABELS])
     assert found.shape == (len(PICTURES), len(LABELS))
     # A cosine may be off by the tolerance, and a logit by so many times that.
     np.testing.assert_allclose(found, softmax(scale * seen @ read.T), rtol=0, atol=scale * 1e-6)
-    assert np.ptp(found, axis=0).min() > 0.01  # the pictures differ, so being near means something
+    assert np.ptp(found, axis=0).max() > 0.5  # the pictures differ, so being near means something
 
 
 def test_probabilities_of_a_picture_have_the_sum_1(tiny: Weights, scorer: ClipScorer) -> None:
@@ -126,7 +126,7 @@ def test_several_prompts_count_as_the_direction_of_their_mean_direction(
     seen, read = seen_and_read(tiny, model, [each for label in prompts for each in label])
     means = read.reshape(len(LABELS), len(TEMPLATES), -1).mean(axis=1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
-    scale = float(model.logit_scale.exp())
+    scale = model.logit_scale.exp().item()
     found = scorer.probabilities(images(tiny), prompts)
     np.testing.assert_allclose(found, softmax(scale * seen @ means.T), rtol=0, atol=scale * 1e-6)
     alone = scorer.probabilities(images(tiny), [each[:1] for each in prompts])
@@ -157,12 +157,12 @@ def siglip(tmp_path_factory: pytest.TempPathFactory) -> Weights:
     folder = tmp_path_factory.mktemp("siglip")
     with (folder / "spiece.model").open("wb") as made:
         SentencePieceTrainer.train(
-            sentence_iterator=iter([*LABELS, *TEMPLATES] * 20), model_writer=made, vocab_size=40,
+            sentence_iterator=iter([*LABELS, *TEMPLATES] * 20), model_writer=made, vocab_size=34,
             pad_id=-1, bos_id=-1, unk_id=2, eos_id=1, character_coverage=1.0, minloglevel=3,
         )  # fmt: skip
     layers = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2,
               "num_attention_heads": 3}  # fmt: skip
-    text = {**layers, "vocab_size": 40, "max_position_embeddings": 64}
+    text = {**layers, "vocab_size": 34, "max_position_embeddings": 64}
     vision = {**layers, "image_size": 64, "patch_size": 16}
     torch.manual_seed(4)
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
