@@ -55,6 +55,14 @@ bench-faults: $(STAMP) ## Kill, stop and restart at random for minutes, then rec
 bench-fuzz: $(STAMP) ## Decode 20,000 malformed images in each tier, for minutes
 	@$(PYTHON) -m tests.fuzz --seed 1 --count 20000 --out benchmarks/results/fuzz.json
 
+.PHONY: docs
+docs: $(STAMP) ## Write docs/cli.md anew from what the commands say of themselves
+	@$(PYTHON) -m clip_scoring.cli.reference > docs/cli.md
+
+.PHONY: bench-kills
+bench-kills: $(STAMP) ## Kill the scoring of a file 50 times at random, then compare each output
+	@$(PYTHON) -m tests.score --seed 1 --kills 50 --out benchmarks/results/kills.json
+
 .PHONY: screenshots
 screenshots: $(STAMP) ## Make the pictures of the Airflow UI in docs/images anew; needs Chromium
 	@mkdir -p docs/images

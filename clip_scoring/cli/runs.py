@@ -267,7 +267,12 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
         choices=[*WindowKind],
         help="everything pending up to the day's end, or the day only",
     )
-    command.add_argument("--rescore", default=Rescore.MISSING, choices=[*Rescore])
+    command.add_argument(
+        "--rescore",
+        default=Rescore.MISSING,
+        choices=[*Rescore],
+        help="what has no outcome (default), what was rejected as well, or everything",
+    )
     command.add_argument("--limit", help="at most so many records")
     command.add_argument("--batch-size", default=64, help="pairs to the device at once")
     command.add_argument("--shard-size", default=10_000, help="records per shard, at least")

@@ -25,8 +25,8 @@ similarity_01, caption_truncated, rejection and rejection_detail. Nothing has to
 that cannot be scored gets a reason and stops nothing; interrupted, the same command goes on where
 it was."""
 EPILOG = """\
-exit codes: 0 done; 1 done, and more was rejected than --max-rejection-rate; 2 wrong use, nothing
-was scored; 3 interrupted or out of space: the same command goes on"""
+exit codes: 0 done; 1 done, and more was rejected than --max-rejection-rate; 2 wrong use or input;
+3 interrupted or out of space: the same command goes on"""
 
 
 def add_commands(commands: Commands) -> None:
@@ -162,7 +162,7 @@ def _add_course(group: argparse._ArgumentGroup) -> None:
         "--commit-every",
         default=NOT_GIVEN,
         metavar="N",
-        help="rows after which the journal is brought to the disk (default: 1000), at the latest "
+        help="rows after which the journal is brought to the disk (default: 10,000), at the latest "
         "after 10 seconds",
     )
     group.add_argument(

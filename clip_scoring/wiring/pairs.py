@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.images.fetcher import located
 from clip_scoring.images.loader import ImageLoader
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from clip_scoring.models.clip import ClipScorer
 
 
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _USUAL = ("https://", "http://", "s3://", "/")
 
 
@@ -171,6 +174,11 @@ def _settings(options: ScorerOptions) -> Settings:
     weights = options.weights or found.weights
     if options.revision is not None and "@" not in weights:
         weights = f"{weights}@{options.revision}"
+    elif _HUB_NAME.fullmatch(weights) and not Path(weights).expanduser().is_dir():
+        raise SettingsInvalid(
+            f"weights {weights}: no such folder. From the hub they need a pinned revision: "
+            "--revision and the 40 hex digits of a commit"
+        )
     return replace(found, compute=compute, weights=weights)
 
 
