@@ -27,7 +27,7 @@ _ALIASES = {
 
 def merged(given: Mapping[str, Any]) -> dict[str, Any]:
     """What the command line gave, and for the rest what its `--config` says."""
-    own = {name: value for name, value in given.items() if name in _NAMES}
+    own = {name: each for name, each in given.items() if name in _NAMES and each is not None}
     return {**read_config(given["config"]), **own} if "config" in given else own
 
 

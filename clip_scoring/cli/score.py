@@ -34,9 +34,7 @@ def add_commands(commands: Commands) -> None:
     score = commands.add_parser(
         "score", help="score a CSV file, without a database", description=DESCRIPTION, epilog=EPILOG
     )
-    score.add_argument(
-        "path", type=Path, nargs="?", default=NOT_GIVEN, metavar="PAIRS.csv", help="the pairs"
-    )
+    score.add_argument("path", type=Path, nargs="?", metavar="PAIRS.csv", help="the pairs")
     _add_input(score.add_argument_group("what is in the file"))
     _add_output(score.add_argument_group("what comes out"))
     _add_course(score.add_argument_group("how it goes"))

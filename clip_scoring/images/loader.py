@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections.abc import Callable, Coroutine, Hashable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
+from functools import partial
 from hashlib import blake2b
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any, TypeVar
+from weakref import ref
 
 from clip_scoring.images.budget import ByteBudget, Share
 from clip_scoring.images.fetcher import Fetcher
@@ -44,6 +47,10 @@ class ImageLoader:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, name="load-images", daemon=True)
         self._thread.start()
+        # When an interpreter that ends drops what is left, the loop runs no more, and closing would
+        # wait for it for ever. Decoder processes end with their parent.
+        self._at_exit = partial(_leave, ref(self))
+        atexit.register(self._at_exit)
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
         """One entry per record, in order. A bad image is a Rejection, never an exception."""
@@ -60,6 +67,7 @@ class ImageLoader:
             if self._closed:
                 return
             self._closed = True
+        atexit.unregister(self._at_exit)
         asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -105,6 +113,11 @@ class ImageLoader:
         await asyncio.gather(*rest, return_exceptions=True)
         await self._fetcher.close()
         await self._decoders.close()
+
+
+def _leave(loader: ref[ImageLoader]) -> None:
+    if (found := loader()) is not None:
+        found._closed = True
 
 
 def _shared(

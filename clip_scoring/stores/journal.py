@@ -6,13 +6,17 @@ import fcntl
 import heapq
 import json
 import os
+from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedReader, FileIO
+from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
+
+import numpy as np
 
 from clip_scoring.errors import JournalBusy, SettingsInvalid
 from clip_scoring.measures import Measures
@@ -133,7 +137,7 @@ class Journal:
         """Add a batch to the last pass; it is safe after the next `sync`."""
         tree = {
             "places": _ranged(entry.places),
-            "outcomes": [_tree(each) for each in entry.outcomes],
+            **_columns(entry.outcomes),
             "measures": entry.measures.as_json(),
         }
         self._write(tree)
@@ -283,7 +287,7 @@ def _entry(tree: Mapping[str, Any]) -> Entry:
     places = tree["places"]
     return Entry(
         range(*places["range"]) if isinstance(places, dict) else places,
-        [_outcome(each) for each in tree["outcomes"]],
+        _outcomes(tree),
         Measures.of_json(tree["measures"]),
     )
 
@@ -295,17 +299,36 @@ def _ranged(places: Sequence[Place]) -> dict[str, list[int]] | list[int]:
     return list(places)
 
 
-def _tree(outcome: Outcome) -> list[object]:
-    if isinstance(outcome, Score):
-        return [outcome.similarity, int(outcome.caption_truncated)]
-    return [str(outcome.reason), outcome.detail]
+def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """Similarities as float32 in base64, NaN for a rejection; what is rare by index."""
+    scored = (each.similarity if isinstance(each, Score) else nan for each in outcomes)
+    similarities = np.fromiter(scored, "<f4", len(outcomes))
+    truncated = [at for at, each in enumerate(outcomes) if _is_truncated(each)]
+    rejections = {
+        at: [str(each.reason), each.detail]
+        for at, each in enumerate(outcomes)
+        if isinstance(each, Rejection)
+    }
+    return {
+        "similarities": b64encode(similarities.tobytes()).decode(),
+        **({"truncated": truncated} if truncated else {}),
+        **({"rejections": rejections} if rejections else {}),
+    }
 
 
-def _outcome(tree: Sequence[Any]) -> Outcome:
-    first, second = tree
-    if isinstance(first, str):
-        return Rejection(Reason(first), second)
-    return Score(first, bool(second))
+def _outcomes(tree: Mapping[str, Any]) -> list[Outcome]:
+    """What `_columns` wrote."""
+    similarities = np.frombuffer(b64decode(tree["similarities"]), "<f4").tolist()
+    found: list[Outcome] = [Score(each, False) for each in similarities]
+    for at in tree.get("truncated", ()):
+        found[at] = Score(similarities[at], True)
+    for at, (reason, detail) in tree.get("rejections", {}).items():
+        found[int(at)] = Rejection(Reason(reason), detail)
+    return found
+
+
+def _is_truncated(outcome: Outcome) -> bool:
+    return isinstance(outcome, Score) and outcome.caption_truncated
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(REPOSITORY / name, copy / name)
     subprocess.run(
-        (sys.executable, "-m", "build", "--no-isolation", "--outdir", str(copy / "dist"), str(copy)),
+        (sys.executable, "-m", "build", "--no-isolation", "-o", str(copy / "dist"), str(copy)),
         check=True, capture_output=True,
     )  # fmt: skip
     return copy / "dist"
