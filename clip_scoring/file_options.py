@@ -86,8 +86,8 @@ class FileOptions:
 
 
 def _path(name: str, value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value):
-        raise SettingsInvalid(f"option {name}: {value!r} is no path")
+    if not isinstance(value, str | Path) or not Path(value).name:
+        raise SettingsInvalid(f"option {name}: {str(value)!r} is no path of a file")
     return Path(value).expanduser()
 
 

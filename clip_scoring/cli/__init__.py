@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
-import sys
 from collections.abc import Sequence
 
 from clip_scoring.cli import doctor, labels, runs, score
+from clip_scoring.cli.console import complain, ready_streams
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
 from clip_scoring.settings import Settings
 
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 the run failed, 2 wrong use or configuration, 3 a later try may work.
     """
+    ready_streams()
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("clip_scoring").setLevel(logging.INFO)
@@ -57,5 +58,5 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _fail(error: Exception | str, code: int) -> int:
-    print(f"clip-scoring: {error}", file=sys.stderr)
+    complain(f"clip-scoring: {error}")
     return code

@@ -13,8 +13,17 @@ from clip_scoring.errors import SettingsInvalid
 from clip_scoring.file_options import FileOptions
 from clip_scoring.scorer_options import ScorerChoices
 
-_OTHERS = {"metrics", "report", "quiet", "json_logs"}
-_NAMES = {each.name for each in fields(FileOptions)} | set(ScorerChoices.__annotations__) | _OTHERS
+_PATHS, _FLAGS = {"metrics", "report"}, {"quiet", "json_logs"}
+_MEANT: dict[str, tuple[str, dict[object, object]]] = {
+    "use_cuda": ("device", {True: "cuda", False: "cpu"}),
+    "no_header": ("has_header", {True: False, False: True}),
+}
+_NAMES = (
+    {each.name for each in fields(FileOptions)}
+    | set(ScorerChoices.__annotations__)
+    | _PATHS
+    | _FLAGS
+)
 _ALIASES = {
     "csv_path": "path",
     "image_path": "image_root",
@@ -23,6 +32,8 @@ _ALIASES = {
     "allow_host": "allow_hosts",
     "allow_port": "allow_ports",
 }
+_BROKEN = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What the parser raises, some of it for values that are not what their tag says."""
 
 
 def merged(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,10 +48,9 @@ def read_config(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as missing:
         raise SettingsInvalid(f"config {path}: {missing.strerror}") from missing
-    except (yaml.YAMLError, UnicodeDecodeError) as broken:
-        raise SettingsInvalid(
-            f"config {path}: not valid YAML: {str(broken).splitlines()[0]}"
-        ) from (broken)
+    except _BROKEN as broken:
+        told = (str(broken) or type(broken).__name__).splitlines()[0]
+        raise SettingsInvalid(f"config {path}: not valid YAML: {told}") from broken
     if not isinstance(tree, dict):
         raise SettingsInvalid(f"config {path}: is no mapping of options to values")
     found: dict[str, Any] = {}
@@ -54,16 +64,17 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _option(path: Path, written: str, value: object) -> tuple[str, object]:
+    """The option and its value in our words; None is as good as not given."""
     name = written.replace("-", "_")
-    match name:
-        case "use_cuda":
-            if not isinstance(value, bool):
-                raise SettingsInvalid(f"config {path}: use_cuda: {value!r} is not true or false")
-            return "device", "cuda" if value else "cpu"
-        case "no_header":
-            return "has_header", not value
+    if name in _FLAGS | set(_MEANT) and not isinstance(value, bool | None):
+        raise SettingsInvalid(f"config {path}: {written}: {value!r} is not true or false")
+    if name in _PATHS and not (value is None or (isinstance(value, str) and value)):
+        raise SettingsInvalid(f"config {path}: {written}: {value!r} is no path")
+    if name in _MEANT:
+        option, values = _MEANT[name]
+        return option, values.get(value)
     name = _ALIASES.get(name, name)
     if name not in _NAMES:
-        known = ", ".join(sorted(_NAMES | set(_ALIASES) | {"use_cuda", "no_header"}))
+        known = ", ".join(sorted(_NAMES | set(_ALIASES) | set(_MEANT)))
         raise SettingsInvalid(f"config {path}: unknown option {written!r}, known: {known}")
     return name, value

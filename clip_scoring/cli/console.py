@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
 from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -70,7 +71,7 @@ class Console(Protocol):
 def watching(given: Mapping[str, Any], stop: Stop) -> Iterator[Console]:
     """A bar on a terminal, lines of text or JSON elsewhere, nothing with `quiet`; on stderr.
 
-    When nobody reads them any more the work is asked to stop, as by a signal.
+    When they cannot be told any more the work is asked to stop, as by a signal.
     """
     if given.get("quiet"):
         logging.getLogger("clip_scoring").setLevel(logging.WARNING)
@@ -135,7 +136,7 @@ class Lines:
     def _say(self, tree: Mapping[str, Any], text: str) -> None:
         try:
             print(json.dumps(tree) if self._as_json else text, file=sys.stderr, flush=True)
-        except BrokenPipeError:
+        except OSError:
             # What is left in the buffer would fail again when the process ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
             self._stop.ask()
@@ -195,6 +196,27 @@ class Rate:
             "pairs_per_second": done / passed if passed else 0.0,
             "left_s": (1 - standing.share) * passed / way if way > 0 else None,
         }
+
+
+def ready_streams() -> None:
+    """Make the standard streams take any text, and stand in for those that were closed."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            # Otherwise a file that is opened later gets the number, and what is told with it.
+            number = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
+        elif isinstance(stream, TextIOWrapper) and stream.errors == "strict" and name != "stdin":
+            stream.reconfigure(errors="backslashreplace")
+
+
+def complain(text: str) -> None:
+    """Say on stderr why it ends; the exit code says it too, where nobody can be told."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def say(text: str) -> None:

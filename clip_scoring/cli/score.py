@@ -29,6 +29,9 @@ exit codes: 0 done; 1 done, and more was rejected than --max-rejection-rate; 2 w
 3 interrupted or out of space: the same command goes on"""
 
 
+_BESIDE = ("metrics", "report")
+
+
 def add_commands(commands: Commands) -> None:
     """Add `score` to the program's parser."""
     score = commands.add_parser(
@@ -174,12 +177,11 @@ def _add_course(group: argparse._ArgumentGroup) -> None:
 def _score(_: Settings, arguments: argparse.Namespace) -> None:
     given = merged(vars(arguments))
     options = FileOptions.of(given)
-    from clip_scoring.wiring.file_reports import metrics_paths  # noqa: PLC0415  # as above
+    from clip_scoring.wiring.file_reports import require_places  # noqa: PLC0415  # as above
     from clip_scoring.wiring.files import FileScoring  # noqa: PLC0415  # --help must not wait
 
     stop = Stop()
-    if "metrics" in given:
-        metrics_paths(Path(given["metrics"]))
+    require_places(options, *(Path(given[e]) if e in given else None for e in _BESIDE))
     with (
         told_to_stop(stop),
         watching(given, stop) as console,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from clip_scoring.stores.rows_json import LIMIT_BYTES, Line
 
 # The limit belongs to the process, not to a reader. The default of 128 KiB would refuse fields
-# long before the limit of a record does.
-csv.field_size_limit(LIMIT_BYTES)
+# long before the limit of a record does. A limit that a program set higher stays.
+csv.field_size_limit(max(csv.field_size_limit(), LIMIT_BYTES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from clip_scoring.measures import Measures
 from clip_scoring.records import Outcome, Reason, Rejection, Score
 
 _FORMAT = 1
+_SUM_BYTES, _START = 8, b' {"journal":'
+"""How the first line begins: its checksum, then this."""
 Place = int
 """The place of a row among those that are scored, from 0."""
 
@@ -89,6 +91,8 @@ class Journal:
         self.passes: list[Pass] = []
         self.output_sha256 = ""
         """Of the output that was made of it as it is now, if there is one."""
+        self.outputs: set[str] = set()
+        """Hashes of all outputs that were ever made of it."""
         self.throughput = Throughput()
 
     @classmethod
@@ -105,6 +109,7 @@ class Journal:
         file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _require_journal(path, file)
             if afresh:
                 file.truncate(0)
             journal = cls(path, file)
@@ -153,6 +158,7 @@ class Journal:
         """An output with this hash is about to take its place."""
         self._write({"output": sha256})
         self.output_sha256 = sha256
+        self.outputs.add(sha256)
         self.sync()
 
     def sync(self) -> None:
@@ -241,6 +247,7 @@ class Journal:
             self.passes[-1] = replace(self.passes[-1], done=True)
         elif "output" in tree:
             self.output_sha256 = tree["output"]
+            self.outputs.add(self.output_sha256)
 
     def _grow(self, entry: Entry, stop: int | None = None) -> None:
         last = self.passes[-1]
@@ -264,6 +271,16 @@ class Journal:
         with named_errors(self.path):
             while lines:
                 lines = lines[self._file.write(lines) :]
+
+
+def _require_journal(path: Path, file: FileIO) -> None:
+    """Raise SettingsInvalid for a file that is not even the torn beginning of a journal."""
+    head = os.pread(file.fileno(), _SUM_BYTES + len(_START), 0).rstrip(b"\0")
+    digits = set(head[:_SUM_BYTES]) <= set(b"0123456789abcdef")
+    if not (digits and _START.startswith(head[_SUM_BYTES:])):
+        raise SettingsInvalid(
+            f"{path} is no journal: move it away, it stands where the journal of this output goes"
+        )
 
 
 def _differences(tree: dict[str, Any], tied: dict[str, str]) -> str:

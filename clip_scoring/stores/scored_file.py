@@ -80,13 +80,23 @@ def require_place(path: Path, layout: Layout) -> None:
         )
 
 
+def require_apart(read: Path, *written: Path) -> None:
+    """Raise SettingsInvalid where writing one of these files would destroy another one."""
+    taken = {os.path.realpath(read): "the input"}
+    for path in written:
+        for each in (path, _part(path)):
+            if owner := taken.get(os.path.realpath(each)):
+                raise SettingsInvalid(f"{each} would be written over {owner}: name another file")
+            taken[os.path.realpath(each)] = str(path)
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[BufferedRandom]:
     """A stream whose content is at the path, by rename, when all of it is on the disk.
 
     Whoever uses it may do what has to be done before the rename when the content is complete.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = _part(path)
     try:
         with named_errors(part), part.open("w+b") as stream:
             yield stream
@@ -96,6 +106,11 @@ def written_whole(path: Path) -> Iterator[BufferedRandom]:
     finally:
         part.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def _part(path: Path) -> Path:
+    """Where it is written before it is whole."""
+    return path.with_name(f"{path.name}.part")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -195,12 +210,13 @@ def _native(value: object) -> object:
 def _unique(columns: Sequence[str]) -> list[str]:
     """Names for formats that need each to be there once."""
     found: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for number, column in enumerate(columns, 1):
         name = stem = column.encode(errors="backslashreplace").decode() or f"column_{number}"
-        again = 2
+        again = numbers.get(stem, 2)
         while name in found:
             name, again = f"{stem}_{again}", again + 1
-        found[name] = None
+        found[name], numbers[stem] = None, again
     return list(found)
 
 

@@ -15,9 +15,10 @@ from PIL import Image
 
 from clip_scoring import file_metrics
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.file_options import FileOptions
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Rejection
-from clip_scoring.stores.scored_file import write_whole
+from clip_scoring.stores.scored_file import require_apart, write_whole
 from clip_scoring.tally import MATRIX_PAIRS, ScoredPair
 from clip_scoring.wiring.files import FileResult, FileScoring
 from clip_scoring.wiring.parts import cores_here
@@ -26,8 +27,18 @@ _PACKAGES = ("clip-scoring", "torch", "transformers", "pillow", "numpy")
 _QUALITY = 85
 
 
+def require_places(options: FileOptions, metrics: Path | None, report: Path | None) -> None:
+    """Raise SettingsInvalid, before anything is scored, for what cannot be written there."""
+    if metrics is not None:
+        require_apart(options.path, options.written_to, options.journal, *metrics_paths(metrics))
+    if report is not None and report.exists() and not report.is_dir():
+        raise SettingsInvalid(f"report {report} is no folder")
+
+
 def metrics_paths(path: Path) -> tuple[Path, Path]:
     """Where the JSON and the text go; raises SettingsInvalid for what is no regular file."""
+    if not path.name:
+        raise SettingsInvalid(f"metrics {path} is not a regular file")
     tree = path.with_suffix(".json") if path.suffix == ".txt" else path
     text = path if path.suffix == ".txt" else path.with_suffix(".txt")
     for each in (tree, text):

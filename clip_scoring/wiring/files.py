@@ -25,7 +25,13 @@ from clip_scoring.scoring import Read, ScoredBatch
 from clip_scoring.stores.csv_file import CsvRow
 from clip_scoring.stores.journal import Entry, Journal
 from clip_scoring.stores.pair_rows import PairRows
-from clip_scoring.stores.scored_file import Layout, format_of, require_place, written_whole
+from clip_scoring.stores.scored_file import (
+    Layout,
+    format_of,
+    require_apart,
+    require_place,
+    written_whole,
+)
 from clip_scoring.tally import ScoredPair, Tally
 from clip_scoring.wiring.pairs import Scorer, rooted
 
@@ -80,6 +86,7 @@ class FileScoring:
         self._shares: deque[float] = deque()
         """Of the file, up to each batch that was read and is not scored yet."""
         self._write = format_of(options.written_to)
+        require_apart(options.path, options.written_to, options.journal)
         self.scorer = scorer or Scorer(**choices)
         self._folder = str(options.path.absolute().parent)
         self.rows = PairRows(options, self._rooted)
@@ -136,7 +143,7 @@ class FileScoring:
         return rooted(uri, self._folder)
 
     def _tied(self) -> Mapping[str, str]:
-        """What the journal's outcomes depend on, by name; for anything else it is of no use."""
+        """What the outcomes and the output depend on, by name; else the journal is of no use."""
         options = self.options
         found: dict[str, object] = {
             "input": self.file.stored.version,
@@ -148,6 +155,8 @@ class FileScoring:
             "limit": options.limit,
             "seed": options.seed,
             "batch size": self.scorer.options.batch_size,
+            "column prefix": options.column_prefix,
+            "excel safe": options.excel_safe or None,
             "image root": self.scorer.options.image_root,
             **self.scorer.fingerprint.parts(),
         }
@@ -167,10 +176,10 @@ class FileScoring:
     def _require_own_output(self, journal: Journal) -> None:
         """Only an output that was made of this very journal is replaced without being asked."""
         output = self.options.written_to
-        if self.options.force or not output.exists() or _is_of(journal, output):
+        if self.options.force or not output.exists():
             return
-        retrying = len(journal.passes) > 1 and not journal.passes[-1].done
-        if not (retrying and self.options.retry_rejected):
+        # Of a retry that was interrupted there is still the output that was made before it.
+        if _sha256(output) not in journal.outputs:
             raise SettingsInvalid(f"{output} exists already: --force overwrites it")
 
     def _todo(self, journal: Journal) -> list[int]:
@@ -271,7 +280,9 @@ def _rejected(
 
 def _is_of(journal: Journal, output: Path) -> bool:
     """Whether the output is what this journal, as it is now, was made into."""
-    if not journal.output_sha256:
-        return False
-    with output.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest() == journal.output_sha256
+    return bool(journal.output_sha256) and _sha256(output) == journal.output_sha256
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
