@@ -58,8 +58,8 @@ def _lines(tree: Mapping[str, Any], indent: str) -> Iterator[str]:
     width = max(map(len, tree), default=0)
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            yield f"{indent}{name.replace('_', ' ')}"
+            yield f"{indent}{name}"
             yield from _lines(value, indent + "  ")
         else:
             shown = "-" if value is None else value
-            yield f"{indent}{name.replace('_', ' '):{width}}  {shown}"
+            yield f"{indent}{name:{width}}  {shown}"

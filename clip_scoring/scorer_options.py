@@ -41,7 +41,7 @@ class ScorerChoices(TypedDict, total=False):
     allow_hosts: Sequence[str]
     """Exact host names to fetch images from wherever they lead."""
     allow_ports: Sequence[int]
-    """Ports to fetch images from; else 80 and 443."""
+    """Ports to fetch images from beside 80 and 443."""
     egress_proxy: str | None
     """A proxy that every request for an image goes through."""
 
@@ -60,7 +60,7 @@ class ScorerOptions:
     image_root: Path | None = None
     allow_networks: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
-    allow_ports: tuple[int, ...] = (80, 443)
+    allow_ports: tuple[int, ...] = ()
     egress_proxy: str | None = None
 
     @classmethod
@@ -128,7 +128,14 @@ def _ports(name: str, value: object) -> tuple[int, ...]:
     listed = [value] if isinstance(value, int | str) else value
     if not isinstance(listed, Sequence):
         raise SettingsInvalid(f"option {name}: {value!r} is no list")
-    return tuple(_number(name, each) for each in listed)
+    ports = tuple(_number(name, each) for each in listed)
+    if max(ports, default=1) >= _MOST_PAIRS:
+        raise SettingsInvalid(f"option {name}: {max(ports)} is no port")
+    return ports
+
+
+def _hosts(name: str, value: object) -> tuple[str, ...]:
+    return tuple(each.lower() for each in _texts(name, value))
 
 
 _PARSERS = {
@@ -141,7 +148,7 @@ _PARSERS = {
     "threads": _number,
     "image_root": _folder,
     "allow_networks": _texts,
-    "allow_hosts": _texts,
+    "allow_hosts": _hosts,
     "allow_ports": _ports,
     "egress_proxy": _text,
 }

@@ -78,7 +78,7 @@ def _add_fetching(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=NOT_GIVEN,
         metavar="PORT",
-        help="a port to fetch from (default: 80 and 443); may be given again",
+        help="a port to fetch from beside 80 and 443; may be given again",
     )
     group.add_argument(
         "--egress-proxy", default=NOT_GIVEN, metavar="URL", help="a proxy for every image"

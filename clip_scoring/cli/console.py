@@ -122,7 +122,7 @@ class Lines:
     def progress(self, standing: Standing) -> None:
         """Say where it stands, if the last line is old enough."""
         figures = self._rate.figures(standing)
-        if monotonic() - self._told < EVERY_SECONDS:
+        if monotonic() - self._told < EVERY_SECONDS or not figures["pairs_per_second"]:
             return
         self._told = monotonic()
         left = "" if figures["left_s"] is None else f"  {figures['left_s']:.0f} s left"

@@ -132,7 +132,6 @@ def _throughput(points: Sequence[tuple[float, int]], light: Plots, dark: Plots) 
         ("outcomes", texts.number(outcomes)),
         ("time", texts.duration(seconds)),
         ("outcomes per second", texts.rate(outcomes / seconds) if seconds else "–"),
-        ("commits", texts.number(len(points))),
     ]
     table = markup.table("In figures", "From the start to the last commit.", ("", "figure"), rows)
     return markup.section(

@@ -102,8 +102,8 @@ class Journal:
         """The journal at the path, or a new one, for what `tied` says is scored and how.
 
         `afresh` empties it, `over` does so where its output is complete and was made of something
-        else. Raises SettingsInvalid with what differs from what it was begun with, JournalBusy
-        while another process has it open.
+        else; without an outcome it is free for anything. Raises SettingsInvalid with what differs
+        from what it was begun with, JournalBusy while another process has it open.
         """
         # Not truncated before it is locked: it may be somebody else's.
         file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
@@ -114,7 +114,7 @@ class Journal:
                 file.truncate(0)
             journal = cls(path, file)
             differences = journal._read(dict(tied))
-            if differences and over and journal.output_sha256:
+            if differences and (journal.is_empty or (over and journal.output_sha256)):
                 file.seek(0)
                 file.truncate()
                 journal = cls(path, file)
@@ -193,6 +193,11 @@ class Journal:
                 tree = _checked(reading.readline())
                 if tree and "places" in tree:
                     yield _entry(tree)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has not one outcome."""
+        return not any(each.measures.seconds or each.last >= 0 for each in self.passes)
 
     @property
     def measures(self) -> Measures:

@@ -8,8 +8,11 @@ from itertools import islice
 from random import Random
 
 from clip_scoring.file_options import FileOptions
-from clip_scoring.records import Reason, Record, Rejection
+from clip_scoring.records import Key, Reason, Record, Rejection
 from clip_scoring.stores.csv_file import CsvFile, CsvReading, CsvRow
+
+_COUNTED_BYTES = 4 * 1024 * 1024
+_ANY = 2**62
 
 
 class PairRows:
@@ -31,6 +34,7 @@ class PairRows:
         self._image, self._caption = map(self.file.place, wanted)
         self._id = self.file.place(options.id_column) if options.id_column else None
         self._reading: CsvReading | None = None
+        self._total: int | None = None
 
     def __iter__(self) -> Generator[tuple[int, CsvRow]]:
         """One pass, from the first row on."""
@@ -44,9 +48,15 @@ class PairRows:
             else:
                 yield from enumerate(drawn(rows, self._count(), limit, Random(seed)))
 
-    @property
-    def share(self) -> float:
-        """Of the file, how much the latest pass has read, from 0 to 1."""
+    def share_at(self, place: Key) -> float:
+        """Of all rows, how many the latest pass has read with this place, from 0 to 1.
+
+        By the bytes that were read where the file is too large to be counted beforehand.
+        """
+        if self._total is None and self.file.stored.size <= _COUNTED_BYTES:
+            self._total = min(self._count(), self._options.limit or _ANY)
+        if self._total:
+            return min(1.0, (int(place) + 1) / self._total)
         return self._reading.share if self._reading else 0.0
 
     def record(self, place: int, row: CsvRow) -> Record:

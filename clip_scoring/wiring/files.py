@@ -208,6 +208,7 @@ class FileScoring:
                         journal.sync()
                         synced, unsynced = monotonic(), 0
                     watch(Progress(done, rejected, self._shares.popleft()))
+                    _require_going(stopping)
         finally:
             journal.sync()
         journal.end_pass()
@@ -223,7 +224,7 @@ class FileScoring:
             started = monotonic()
             while batch := list(islice(records, size)):
                 measures = Measures({"read": monotonic() - started})
-                self._shares.append(self.rows.share)
+                self._shares.append(self.rows.share_at(batch[-1].key))
                 yield Read(batch, batch[-1].key, measures)
                 started = monotonic()
 
@@ -259,10 +260,15 @@ class FileScoring:
 
 
 def _until(stopping: Stopping, reads: Iterator[Read]) -> Iterator[Read]:
+    """What is asked for here is loaded some batches ahead of what is scored."""
     for each in reads:
-        if stopping():
-            raise Interrupted("interrupted: the same command goes on where this one stopped")
+        _require_going(stopping)
         yield each
+
+
+def _require_going(stopping: Stopping) -> None:
+    if stopping():
+        raise Interrupted("interrupted: the same command goes on where this one stopped")
 
 
 def _entry(batch: ScoredBatch) -> Entry:

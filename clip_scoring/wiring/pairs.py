@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.fetcher import located
 from clip_scoring.images.loader import ImageLoader
 from clip_scoring.images.refusal import Refused
@@ -56,6 +57,7 @@ class Scorer:
         """Raises SettingsInvalid, WeightsInvalid or WeightsUnreachable."""
         self.options = ScorerOptions.of(choices)
         self._settings = _settings(self.options)
+        _require_networks(self.options.allow_networks)
         self._weights: Weights = find_weights(self._settings, None)
         device_of(self._settings)
         dtype = self.options.dtype or usual_dtype_of(self._settings)
@@ -182,12 +184,19 @@ def _settings(options: ScorerOptions) -> Settings:
     return replace(found, compute=compute, weights=weights)
 
 
+def _require_networks(networks: Sequence[str]) -> None:
+    try:
+        parse_networks(networks)
+    except ValueError as wrong:
+        raise SettingsInvalid(f"option allow_networks: {wrong}") from wrong
+
+
 def _registration(options: ScorerOptions) -> SourceRegistration:
     return SourceRegistration(
         "pairs",
         image_roots=(options.image_root or Path("/"),),
         allowed_networks=options.allow_networks,
-        allowed_ports=options.allow_ports,
+        allowed_ports=(80, 443, *options.allow_ports),
         allowed_hosts=options.allow_hosts,
         egress_proxy=options.egress_proxy,
         image_buckets=(ANY_BUCKET,),

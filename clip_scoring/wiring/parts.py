@@ -129,7 +129,8 @@ def open_scorer(
     scorer = open_clip(weights, fingerprint, engine)
     reference = partial(reference_similarities, weights, scorer.float32_model)
     self_test(loader, scorer, reference, lambda body: decode(body, weights.geometry))
-    logger.info("device %s, %s, threads %s", scorer.device, fingerprint.dtype, engine.threads)
+    threads_told = engine.threads or "as many as torch takes"
+    logger.info("device %s, %s, threads: %s", scorer.device, fingerprint.dtype, threads_told)
     return scorer
 
 
