@@ -114,7 +114,7 @@ def _folder(name: str, value: object) -> Path:
     folder = Path(str(value)).expanduser()
     if not folder.is_dir():
         raise SettingsInvalid(f"option {name}: {value!r} is no folder")
-    return folder
+    return folder.absolute()
 
 
 def _texts(name: str, value: object) -> tuple[str, ...]:

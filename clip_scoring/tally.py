@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from math import inf, log, log1p
 
 from clip_scoring.quality import BINS_PER_UNIT, Histogram
-from clip_scoring.records import Outcome, Rejection
+from clip_scoring.records import Outcome, Rejection, Score
 
 SHOWN = 12
 """How many of the lowest, of the highest and of those drawn at random are kept."""
 MATRIX_PAIRS = 200
 """So many pairs, and no more, can all be compared with each other."""
+Texts = Callable[[int], tuple[str, str, str]]
 _BELOW_ONE = 1 - 2**-53
 _NEVER = 2**62
 
@@ -77,40 +78,60 @@ class Tally:
         """
         return self._drawn
 
-    def count(self, outcome: Outcome, texts: Callable[[], tuple[str, str, str]]) -> None:
-        """Take one more outcome; `texts` gives name, address and caption if they are wanted."""
-        self.rows += 1
-        if isinstance(outcome, Rejection):
-            self.rejections[str(outcome.reason)] += 1
-            return
-        similarity = outcome.similarity
-        self.scored += 1
-        self.truncated += outcome.caption_truncated
-        self._bins[int(similarity * BINS_PER_UNIT // 1)] += 1
-        if not self._is_wanted(similarity):
-            return
-        pair = ScoredPair(*texts(), similarity)
-        if len(self.first) <= MATRIX_PAIRS:
-            self.first.append(pair)
-        _keep(self._lowest, -similarity, -self.rows, pair)
-        _keep(self._highest, similarity, -self.rows, pair)
-        if self.scored <= SHOWN:
-            self._drawn.append(pair)
-        elif self.scored > self._passed_over:
-            self._drawn[int(self._random() * SHOWN)] = pair
-        if self.scored >= SHOWN and self.scored > self._passed_over:
-            self._pass_over()
+    def count(self, outcomes: Sequence[Outcome], texts: Texts) -> None:
+        """Take these as well; `texts(i)` gives name, address and caption of the one at i."""
+        scores = [each for each in outcomes if isinstance(each, Score)]
+        self._bins.update([int(each.similarity * BINS_PER_UNIT // 1) for each in scores])
+        self.truncated += sum(each.caption_truncated for each in scores)
+        if len(scores) < len(outcomes):
+            reasons = (str(each.reason) for each in outcomes if isinstance(each, Rejection))
+            self.rejections.update(reasons)
+        if self._may_show(scores):
+            self._look(outcomes, texts)
+        self.rows += len(outcomes)
+        self.scored += len(scores)
 
-    def _is_wanted(self, similarity: float) -> bool:
-        if self.scored <= MATRIX_PAIRS + 1 or self.scored > self._passed_over:
+    def _may_show(self, scores: Sequence[Score]) -> bool:
+        """Whether an example could be among them."""
+        after = self.scored + len(scores)
+        if self.scored <= MATRIX_PAIRS or after > self._passed_over:
+            return True
+        found = [each.similarity for each in scores]
+        lowest, highest = min(found, default=inf), max(found, default=-inf)
+        return self._lowest[0][0] < -lowest or self._highest[0][0] < highest
+
+    def _look(self, outcomes: Sequence[Outcome], texts: Texts) -> None:
+        """Keep the examples among them."""
+        scored = self.scored
+        for at, each in enumerate(outcomes):
+            if isinstance(each, Score):
+                scored += 1
+                if self._is_wanted(each.similarity, scored):
+                    pair = ScoredPair(*texts(at), each.similarity)
+                    self._show(pair, scored, self.rows + at)
+
+    def _is_wanted(self, similarity: float, number: int) -> bool:
+        if number <= MATRIX_PAIRS + 1 or number > self._passed_over:
             return True
         return self._lowest[0][0] < -similarity or self._highest[0][0] < similarity
 
-    def _pass_over(self) -> None:
+    def _show(self, pair: ScoredPair, number: int, row: int) -> None:
+        if len(self.first) <= MATRIX_PAIRS:
+            self.first.append(pair)
+        _keep(self._lowest, -pair.similarity, -row, pair)
+        _keep(self._highest, pair.similarity, -row, pair)
+        if number <= SHOWN:
+            self._drawn.append(pair)
+        elif number > self._passed_over:
+            self._drawn[int(self._random() * SHOWN)] = pair
+        if number >= SHOWN and number > self._passed_over:
+            self._pass_over(number)
+
+    def _pass_over(self, number: int) -> None:
         """Choose how many pairs are not drawn before the next one is."""
         self._weight = min(self._weight * self._random() ** (1 / SHOWN), _BELOW_ONE)
         passed = log(1 - self._random()) / log1p(-self._weight) if self._weight else inf
-        self._passed_over = self.scored + (int(passed) if passed < inf else _NEVER)
+        self._passed_over = number + (int(passed) if passed < inf else _NEVER)
 
 
 def _keep(

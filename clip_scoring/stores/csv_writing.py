@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO
 
 from clip_scoring.stores.csv_file import Dialect
@@ -30,6 +30,10 @@ class CsvWriter:
     def write_row(self, cells: Sequence[str]) -> None:
         """One row; bytes that are not UTF-8 are written as they were."""
         self._rows.writerow(without_formulas(cells) if self._safe else cells)
+
+    def write_rows(self, rows: Iterable[Sequence[str]]) -> None:
+        """Many of them."""
+        self._rows.writerows(map(without_formulas, rows) if self._safe else rows)
 
     def flush(self) -> None:
         """Hand over to the stream what is still here."""

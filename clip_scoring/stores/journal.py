@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedReader, FileIO
+from itertools import islice
 from math import nan
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from clip_scoring.errors import JournalBusy, SettingsInvalid
 from clip_scoring.measures import Measures
 from clip_scoring.records import Outcome, Reason, Rejection, Score
 
-_FORMAT = 1
+_FORMAT, _BLOCK = 2, 256
 _SUM_BYTES, _START = 8, b' {"journal":'
 """How the first line begins: its checksum, then this."""
 Place = int
@@ -182,6 +183,15 @@ class Journal:
             current = place, outcome
         if current is not None:
             yield current
+
+    def blocks(self) -> Iterator[Sequence[Outcome]]:
+        """The newest outcomes of all places, ascending, some at a time."""
+        if len(self.passes) == 1:
+            yield from (each.outcomes for each in self.entries(0))
+            return
+        newest = (outcome for _, outcome in self.outcomes())
+        while block := list(islice(newest, _BLOCK)):
+            yield block
 
     def entries(self, number: int) -> Iterator[Entry]:
         """The batches of one pass in their order."""

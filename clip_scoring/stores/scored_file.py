@@ -143,10 +143,16 @@ def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
     source = iter(rows)
     while group := list(islice(source, _ROWS_AT_ONCE)):
         texts = _texts([outcome for _, outcome in group])
-        for (cells, _), ours in zip(group, texts, strict=True):
-            padding = [""] * (width - len(cells))
-            writer.write_row([*cells[:width], *padding, *ours, *cells[width:]])
+        pairs = zip(group, texts, strict=True)
+        writer.write_rows(_joined(cells, ours, width) for (cells, _), ours in pairs)
     writer.flush()
+
+
+def _joined(cells: Sequence[str], ours: Sequence[str], width: int) -> Sequence[str]:
+    if len(cells) == width:
+        return [*cells, *ours]
+    padding = [""] * (width - len(cells))
+    return [*cells[:width], *padding, *ours, *cells[width:]]
 
 
 def write_tsv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:

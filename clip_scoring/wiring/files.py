@@ -252,11 +252,17 @@ class FileScoring:
         )
 
     def _counted(self, tally: Tally, journal: Journal) -> Iterator[tuple[Sequence[str], Outcome]]:
-        outcomes = journal.outcomes()
         with closing(iter(self.rows)) as rows:
-            for (place, row), (_, outcome) in zip(rows, outcomes, strict=True):
-                tally.count(outcome, partial(self.rows.texts, place, row))
-                yield row.cells, outcome
+            for outcomes in journal.blocks():
+                placed = list(islice(rows, len(outcomes)))
+                tally.count(outcomes, partial(_texts, self.rows, placed))
+                yield from zip([row.cells for _, row in placed], outcomes, strict=True)
+            if next(rows, None):
+                raise ValueError(f"{journal.path}: fewer outcomes than rows")
+
+
+def _texts(rows: PairRows, placed: Sequence[tuple[int, CsvRow]], at: int) -> tuple[str, str, str]:
+    return rows.texts(*placed[at])
 
 
 def _until(stopping: Stopping, reads: Iterator[Read]) -> Iterator[Read]:

@@ -56,6 +56,7 @@ class Scorer:
     def __init__(self, **choices: Unpack[ScorerChoices]) -> None:
         """Raises SettingsInvalid, WeightsInvalid or WeightsUnreachable."""
         self.options = ScorerOptions.of(choices)
+        self._closed = False
         self._settings = _settings(self.options)
         _require_networks(self.options.allow_networks)
         self._weights: Weights = find_weights(self._settings, None)
@@ -103,7 +104,8 @@ class Scorer:
         return self._towers.probabilities(images, prompts)
 
     def close(self) -> None:
-        """End its processes and its thread; a call that is under way fails."""
+        """End its processes and its thread; a call that is under way, or comes later, fails."""
+        self._closed = True
         if "_loader" in self.__dict__:
             self._loader.close()
 
@@ -120,6 +122,8 @@ class Scorer:
 
     @cached_property
     def _loader(self) -> ImageLoader:
+        if self._closed:
+            raise RuntimeError("the scorer is closed: open another one")
         return open_loader(
             self._settings,
             _registration(self.options),

@@ -84,6 +84,13 @@ def test_an_error_of_the_iterable_reaches_the_caller_and_the_scorer_stays_usable
     assert len(list(scorer.score_pairs(records))) == len(records)
 
 
+def test_a_scorer_that_is_closed_opens_nothing_any_more(records: list[Record]) -> None:
+    scorer = Scorer()
+    scorer.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        next(scorer.score_pairs(records))
+
+
 def test_nothing_in_is_nothing_out() -> None:
     assert list(score_pairs([])) == []
 

@@ -165,6 +165,20 @@ def test_a_gzip_file_is_read_whatever_it_is_called(folder: Path) -> None:
     assert [row[:2] for row in read(score(path).output)] == [["url", "caption"], ["a", "b"]]
 
 
+def test_a_gzip_file_of_several_parts_is_read_to_its_end(folder: Path) -> None:
+    path = written(folder, gzip.compress(b"url,caption\na,b\n") + gzip.compress(b"c,d\n"))
+    assert [row[0] for row in read(score(path).output)] == ["url", "a", "c"]
+
+
+@pytest.mark.parametrize("lines", [20_000])
+def test_a_stray_quote_on_each_line_costs_each_line_and_no_more_time(
+    folder: Path, lines: int
+) -> None:
+    path = written(folder, b"url,caption\n" + b'a,"b\n' * lines + b"c,d\n")
+    result = score(path, batch_size=512)
+    assert (result.tally.rows, result.tally.scored) == (lines + 1, 1)
+
+
 def test_the_output_of_a_gzip_file_is_named_without_gz(folder: Path) -> None:
     path = written(folder, gzip.compress(b"url,caption\na,b\n"), "pairs.csv.gz")
     assert score(path).output == folder / "pairs_scored.csv"

@@ -10,18 +10,22 @@ import pytest
 from clip_scoring.records import Reason, Rejection, Score
 from clip_scoring.tally import MATRIX_PAIRS, SHOWN, Tally
 
+BLOCK = 7
+
 
 def tally_of(similarities: list[float], seed: int = 0) -> Tally:
     tally = Tally(Random(seed).random)
-    for number, each in enumerate(similarities):
-        tally.count(Score(each, number % 4 == 0), lambda number=number: (str(number), "uri", "c"))
+    scores = [Score(each, number % 4 == 0) for number, each in enumerate(similarities)]
+    for start in range(0, len(scores), BLOCK):
+        block = scores[start : start + BLOCK]
+        tally.count(block, lambda at, start=start: (str(start + at), "uri", "c"))
     return tally
 
 
 def test_scores_and_rejections_are_counted_by_reason() -> None:
     tally = tally_of([0.5, -0.25, 0.5004])
-    for reason in (Reason.TIMEOUT, Reason.TIMEOUT, Reason.CAPTION_EMPTY):
-        tally.count(Rejection(reason), lambda: pytest.fail("nobody needs its texts"))
+    reasons = (Reason.TIMEOUT, Reason.TIMEOUT, Reason.CAPTION_EMPTY)
+    tally.count([Rejection(each) for each in reasons], lambda at: pytest.fail("not wanted"))
     assert (tally.rows, tally.scored, tally.rejected, tally.truncated) == (6, 3, 3, 1)
     assert tally.rejection_rate == 0.5
     assert tally.rejections == {"timeout": 2, "caption_empty": 1}
