@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from stack.airflow import ADMIN
 from tests.dags.night import Night
 
+expect.set_options(timeout=30_000)  # machines that run tests may be slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
