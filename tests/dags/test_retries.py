@@ -10,9 +10,17 @@ from clip_scoring import errors
 
 SOON, LATER = timedelta(seconds=10), timedelta(minutes=2)
 DECIDED = {
-    **dict.fromkeys(("ShardLost", "Interrupted", "DeviceLost", "DecoderBroken"), SOON),
     **dict.fromkeys(
-        ("DatabaseUnreachable", "DatabaseBusy", "ObjectStoreUnavailable", "WeightsUnreachable"),
+        ("ShardLost", "Interrupted", "DeviceLost", "DecoderBroken", "JournalBusy"), SOON
+    ),
+    **dict.fromkeys(
+        (
+            "DatabaseUnreachable",
+            "DatabaseBusy",
+            "ObjectStoreUnavailable",
+            "WeightsUnreachable",
+            "JournalBusy",
+        ),
         LATER,
     ),
 }
