@@ -22,7 +22,7 @@ EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "s3": (("boto3",), "records, images and exports in S3"),
     "int8": (("onnx", "onnxruntime"), "number format int8 on CPUs"),
     "nvjpeg": (("torchcodec",), "tier nvjpeg on GPUs"),
-    "airflow": (("apache-airflow",), "the nightly DAG"),
+    "airflow": (("apache-airflow", "apache-airflow-providers-http"), "the nightly DAG"),
 }
 """The optional extras: their packages, and what they are for."""
 _PYTHONS = ((3, 11), (3, 12))
