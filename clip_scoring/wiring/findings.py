@@ -19,7 +19,7 @@ PACKAGES: Mapping[str, tuple[int, ...]] = {
 }  # fmt: skip
 """What every worker imports, and the lowest version of it that serves."""
 EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "s3": (("boto3",), "records, images and exports in S3"),
+    "s3": (("boto3", "urllib3"), "records, images and exports in S3"),
     "int8": (("onnx", "onnxruntime"), "number format int8 on CPUs"),
     "nvjpeg": (("torchcodec",), "tier nvjpeg on GPUs"),
     "airflow": (("apache-airflow", "apache-airflow-providers-http"), "the nightly DAG"),

@@ -91,7 +91,8 @@ def test_old_and_missing_packages_fail_with_what_to_install(
 
 
 def test_an_absent_extra_is_no_fault_and_says_how_to_get_it() -> None:
-    versions = {"onnx": "1.23.2", "apache-airflow": "3.3.2"}
+    airflow = {"apache-airflow": "3.3.2", "apache-airflow-providers-http": "6.3.0"}
+    versions = {"onnx": "1.23.2", **airflow}
     found = {each.name: each for each in extras_findings(versions.get)}
     assert (found["airflow"].verdict, found["airflow"].remedy) == (Verdict.OK, "")
     assert found["int8"].verdict is Verdict.SKIP
