@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import shutil
 import tempfile
@@ -38,6 +39,15 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
 )
 _numbers = count(1)
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Commands that run in this process set levels for one of their own; the next test has none."""
+    yield
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.startswith("clip_scoring") and isinstance(logger, logging.Logger):
+            logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

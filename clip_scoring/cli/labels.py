@@ -7,7 +7,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clip_scoring.cli.choices import NOT_GIVEN, add_scoring_options, scorer_choices
+from clip_scoring.cli.choices import (
+    NOT_GIVEN,
+    add_column_options,
+    add_dialect_options,
+    add_force_option,
+    add_scoring_options,
+    scorer_choices,
+)
 from clip_scoring.cli.console import Stop, say, told_to_stop, watching
 
 if TYPE_CHECKING:
@@ -40,6 +47,7 @@ def _add_classify(commands: Commands) -> None:
         help="say which of some labels fits each image of a CSV file (not resumable)",
         description=CLASSIFY,
         epilog=EXITS,
+        argument_default=NOT_GIVEN,
     )
     classify.add_argument("path", type=Path, metavar="IMAGES.csv", help="the images")
     _add_labels(classify.add_argument_group("what may be in the images"))
@@ -53,23 +61,11 @@ def _add_classify(commands: Commands) -> None:
         "-o",
         "--output",
         type=Path,
-        default=NOT_GIVEN,
         metavar="FILE",
         help="the output, .csv or .tsv (default: IMAGES_classified.csv beside the input)",
     )
-    _add_force(group)
-    group.add_argument(
-        "--column-prefix",
-        default=NOT_GIVEN,
-        metavar="TEXT",
-        help="stands before the names of the new columns",
-    )
-    group.add_argument(
-        "--excel-safe",
-        action="store_true",
-        default=NOT_GIVEN,
-        help="an apostrophe before text that a spreadsheet would take for a formula",
-    )
+    add_force_option(group)
+    add_column_options(group)
     add_scoring_options(classify)
     classify.set_defaults(command=_classify)
 
@@ -86,14 +82,12 @@ def _add_labels(group: argparse._ArgumentGroup) -> None:
         "--template",
         dest="templates",
         action="append",
-        default=NOT_GIVEN,
         metavar="TEXT",
         help='the caption of a label, like "a photo of a {label}" (default: the label alone); '
         "given again, the embeddings of all are averaged",
     )
     group.add_argument(
         "--top",
-        default=NOT_GIVEN,
         metavar="N",
         help="columns label_1, probability_1 to label_N, probability_N in the place of one for "
         "each label",
@@ -101,26 +95,8 @@ def _add_labels(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_input(group: argparse._ArgumentGroup, column: str, text: str) -> None:
-    group.add_argument(column, default=NOT_GIVEN, metavar="NAME", help=text)
-    group.add_argument(
-        "--delimiter",
-        default=NOT_GIVEN,
-        metavar="CHAR",
-        help="between cells (default: the one that parts the header's columns)",
-    )
-    group.add_argument(
-        "--no-header",
-        dest="has_header",
-        action="store_false",
-        default=NOT_GIVEN,
-        help="the first row is no header; columns are named by number, from 1",
-    )
-
-
-def _add_force(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--force", action="store_true", default=NOT_GIVEN, help="overwrite what exists"
-    )
+    group.add_argument(column, metavar="NAME", help=text)
+    add_dialect_options(group)
 
 
 def _add_split(commands: Commands) -> None:
@@ -129,6 +105,7 @@ def _add_split(commands: Commands) -> None:
         help="split a CSV file for training and testing, images kept together",
         description=SPLIT,
         epilog=EXITS,
+        argument_default=NOT_GIVEN,
     )
     split.add_argument("path", type=Path, metavar="PAIRS.csv", help="the pairs")
     _add_parts(split.add_argument_group("what the parts are"))
@@ -142,11 +119,10 @@ def _add_split(commands: Commands) -> None:
         "-o",
         dest="folder",
         type=Path,
-        default=NOT_GIVEN,
         metavar="DIR",
         help="the folder of the parts (default: that of the file)",
     )
-    _add_force(group)
+    add_force_option(group)
     # It needs no settings, so wrong ones do not matter.
     split.set_defaults(command=_split, settings=lambda: None)
 
@@ -157,13 +133,11 @@ def _add_parts(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--names",
-        default=NOT_GIVEN,
         metavar="N,N,…",
         help="behind the file's name (default: train and test, train, val and test, or part1, …)",
     )
     group.add_argument(
         "--salt",
-        default=NOT_GIVEN,
         metavar="TEXT",
         help="another text gives another split (default: none)",
     )

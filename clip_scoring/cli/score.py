@@ -8,7 +8,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clip_scoring.cli.choices import NOT_GIVEN, add_scoring_options, scorer_choices
+from clip_scoring.cli.choices import (
+    NOT_GIVEN,
+    add_column_options,
+    add_dialect_options,
+    add_force_option,
+    add_scoring_options,
+    scorer_choices,
+)
 from clip_scoring.cli.config import merged
 from clip_scoring.cli.console import Stop, say, told_to_stop, watching
 from clip_scoring.errors import RunFailed
@@ -35,9 +42,16 @@ _BESIDE = ("metrics", "report")
 def add_commands(commands: Commands) -> None:
     """Add `score` to the program's parser."""
     score = commands.add_parser(
-        "score", help="score a CSV file, without a database", description=DESCRIPTION, epilog=EPILOG
+        "score",
+        help="score a CSV file, without a database",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        argument_default=NOT_GIVEN,
     )
-    score.add_argument("path", type=Path, nargs="?", metavar="PAIRS.csv", help="the pairs")
+    # Of a place that may stay empty argparse takes the default for a text, and so for a path.
+    score.add_argument(
+        "path", type=Path, nargs="?", default=None, metavar="PAIRS.csv", help="the pairs"
+    )
     _add_input(score.add_argument_group("what is in the file"))
     _add_output(score.add_argument_group("what comes out"))
     _add_course(score.add_argument_group("how it goes"))
@@ -48,44 +62,24 @@ def add_commands(commands: Commands) -> None:
 def _add_input(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--image-column",
-        default=NOT_GIVEN,
         metavar="NAME",
         help="URLs, s3:// addresses and paths of images (default: url)",
     )
-    group.add_argument(
-        "--caption-column", default=NOT_GIVEN, metavar="NAME", help="captions (default: caption)"
-    )
+    group.add_argument("--caption-column", metavar="NAME", help="captions (default: caption)")
     group.add_argument(
         "--id-column",
-        default=NOT_GIVEN,
         metavar="NAME",
         help="what the report calls a pair (default: its row)",
     )
-    group.add_argument(
-        "--delimiter",
-        default=NOT_GIVEN,
-        metavar="CHAR",
-        help="between cells (default: the one that parts the header's columns)",
-    )
-    group.add_argument(
-        "--no-header",
-        dest="has_header",
-        action="store_false",
-        default=NOT_GIVEN,
-        help="the first row is a pair; columns are named by number, from 1",
-    )
-    group.add_argument(
-        "--limit", default=NOT_GIVEN, metavar="N", help="score, and write, the first N rows only"
-    )
+    add_dialect_options(group)
+    group.add_argument("--limit", metavar="N", help="score, and write, the first N rows only")
     group.add_argument(
         "--seed",
-        default=NOT_GIVEN,
         metavar="N",
         help="with --limit: N rows drawn at random, the same ones for the same seed",
     )
     group.add_argument(
         "--prefix",
-        default=NOT_GIVEN,
         metavar="TEXT",
         help='a template for captions, like "A photo depicts {caption}"',
     )
@@ -96,43 +90,26 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         "-o",
         "--output",
         type=Path,
-        default=NOT_GIVEN,
         metavar="FILE",
         help="the output; .csv, .tsv, .jsonl, .parquet, .csv.gz or .jsonl.gz (default: "
         "PAIRS_scored.csv beside the input)",
     )
-    group.add_argument(
-        "--force", action="store_true", default=NOT_GIVEN, help="overwrite an existing output"
-    )
-    group.add_argument(
-        "--column-prefix",
-        default=NOT_GIVEN,
-        metavar="TEXT",
-        help="stands before the names of the new columns",
-    )
-    group.add_argument(
-        "--excel-safe",
-        action="store_true",
-        default=NOT_GIVEN,
-        help="an apostrophe before text that a spreadsheet would take for a formula",
-    )
+    add_force_option(group)
+    add_column_options(group)
     group.add_argument(
         "--metrics",
         type=Path,
-        default=NOT_GIVEN,
         metavar="FILE",
         help="figures as JSON, and as text beside it",
     )
     group.add_argument(
         "--report",
         type=Path,
-        default=NOT_GIVEN,
         metavar="DIR",
         help="a page with plots and pictures, as one HTML file",
     )
     group.add_argument(
         "--max-rejection-rate",
-        default=NOT_GIVEN,
         metavar="SHARE",
         help="exit with 1 when a larger share is rejected",
     )
@@ -142,7 +119,6 @@ def _add_course(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--config",
         type=Path,
-        default=NOT_GIVEN,
         metavar="FILE",
         help="options as YAML, by their long names; also csv_path, image_path, use_cuda, "
         "pretrained_model. What the command line says comes first",
@@ -150,28 +126,21 @@ def _add_course(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
-        default=NOT_GIVEN,
         help="go on where an interrupted call stopped (default), or start afresh",
     )
     group.add_argument(
         "--retry-rejected",
         action="store_true",
-        default=NOT_GIVEN,
         help="score again what was rejected, and nothing else",
     )
     group.add_argument(
         "--commit-every",
-        default=NOT_GIVEN,
         metavar="N",
         help="rows after which the journal is brought to the disk (default: 10,000), at the latest "
         "after 10 seconds",
     )
-    group.add_argument(
-        "--quiet", action="store_true", default=NOT_GIVEN, help="say nothing unless it fails"
-    )
-    group.add_argument(
-        "--json-logs", action="store_true", default=NOT_GIVEN, help="progress as lines of JSON"
-    )
+    group.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
+    group.add_argument("--json-logs", action="store_true", help="progress as lines of JSON")
 
 
 def _score(_: Settings, arguments: argparse.Namespace) -> None:

@@ -207,7 +207,7 @@ class Journal:
     @property
     def is_empty(self) -> bool:
         """Whether it has not one outcome."""
-        return not any(each.measures.seconds or each.last >= 0 for each in self.passes)
+        return all(each.last < 0 for each in self.passes)
 
     @property
     def measures(self) -> Measures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import cached_property
 from itertools import islice
 from random import Random
 
@@ -11,8 +12,7 @@ from clip_scoring.file_options import FileOptions
 from clip_scoring.records import Key, Reason, Record, Rejection
 from clip_scoring.stores.csv_file import CsvFile, CsvReading, CsvRow
 
-_COUNTED_BYTES = 4 * 1024 * 1024
-_ANY = 2**62
+_COUNTED_BYTES, _COUNTED_ROWS = 4 * 1024 * 1024, 50_000
 
 
 class PairRows:
@@ -34,7 +34,6 @@ class PairRows:
         self._image, self._caption = map(self.file.place, wanted)
         self._id = self.file.place(options.id_column) if options.id_column else None
         self._reading: CsvReading | None = None
-        self._total: int | None = None
 
     def __iter__(self) -> Generator[tuple[int, CsvRow]]:
         """One pass, from the first row on."""
@@ -53,11 +52,19 @@ class PairRows:
 
         By the bytes that were read where the file is too large to be counted beforehand.
         """
-        if self._total is None and self.file.stored.size <= _COUNTED_BYTES:
-            self._total = min(self._count(), self._options.limit or _ANY)
-        if self._total:
+        if self._total is not None:
             return min(1.0, (int(place) + 1) / self._total)
         return self._reading.share if self._reading else 0.0
+
+    @cached_property
+    def _total(self) -> int | None:
+        """How many rows are chosen, None where it would take long to say."""
+        if self.file.stored.size > _COUNTED_BYTES:
+            return None
+        with closing(self.file.rows()) as rows:
+            found = sum(1 for _ in islice(rows, _COUNTED_ROWS + 1))
+        limit = self._options.limit
+        return None if found > _COUNTED_ROWS else found if limit is None else min(found, limit)
 
     def record(self, place: int, row: CsvRow) -> Record:
         """The row as it is scored; what is no pair is a flawed record."""

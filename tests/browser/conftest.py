@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sy
 from stack.airflow import ADMIN
 from tests.dags.night import Night
 
-expect.set_options(timeout=30_000)  # machines that run tests may be slow
+expect.set_options(timeout=60_000)  # machines that run tests may be slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -35,6 +35,7 @@ def browser() -> Iterator[Browser]:
 def login(browser: Browser, one_night: Night) -> Iterator[BrowserContext]:
     """A session of the administrator; whatever is not on this machine is cut off."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(60_000)
     context.route("**/*", stay_here)
     page = context.new_page()
     page.goto(f"{one_night.site.url}/auth/login")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shutil
 import socket
@@ -55,7 +54,7 @@ class Examined:
 @pytest.fixture
 def examine(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Callable[..., Examined]]:
+) -> Callable[..., Examined]:
     """Runs the command with these settings; the source is an empty CSV unless `sources` says."""
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("url,caption\n")
@@ -69,8 +68,7 @@ def examine(
         captured = capsys.readouterr()
         return Examined(code, json.loads(captured.out), captured.out + captured.err)
 
-    yield run
-    logging.getLogger("clip_scoring.wiring").setLevel(logging.NOTSET)
+    return run
 
 
 @pytest.fixture

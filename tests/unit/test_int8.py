@@ -253,7 +253,7 @@ def test_a_second_opening_exports_nothing_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(int8, "image_graph", no_export)
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "clip_scoring")
     open_int8(model, cache=exported.parent, name="small", threads=1)
     assert caplog.messages == [f"int8 towers: read from {exported}"]
 
@@ -261,7 +261,7 @@ def test_a_second_opening_exports_nothing_and_says_so(
 def test_an_export_is_announced_and_its_end_has_seconds_and_path(
     model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "clip_scoring")
     open_int8(model, cache=tmp_path / "new" / "cache", name="small", threads=1)
     (folder,) = (tmp_path / "new" / "cache").iterdir()
     begun, ended = caplog.messages
