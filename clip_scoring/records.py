@@ -134,7 +134,7 @@ def screen_caption(caption: str) -> Rejection | None:
     Invalid are NUL, lone surrogates and the noncharacters U+FFFE and U+FFFF, which are what text
     decoded with the wrong byte order looks like.
     """
-    if _INVALID_TEXT.search(caption):
+    if (not caption.isascii() or "\0" in caption) and _INVALID_TEXT.search(caption):
         return Rejection(Reason.CAPTION_INVALID, "NUL, lone surrogate or noncharacter")
     if not caption.strip():
         return Rejection(Reason.CAPTION_EMPTY)

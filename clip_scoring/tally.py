@@ -81,22 +81,22 @@ class Tally:
     def count(self, outcomes: Sequence[Outcome], texts: Texts) -> None:
         """Take these as well; `texts(i)` gives name, address and caption of the one at i."""
         scores = [each for each in outcomes if isinstance(each, Score)]
-        self._bins.update([int(each.similarity * BINS_PER_UNIT // 1) for each in scores])
-        self.truncated += sum(each.caption_truncated for each in scores)
+        found = [each.similarity for each in scores]
+        self._bins.update([int(each * BINS_PER_UNIT // 1) for each in found])
+        self.truncated += sum([each.caption_truncated for each in scores])
         if len(scores) < len(outcomes):
             reasons = (str(each.reason) for each in outcomes if isinstance(each, Rejection))
             self.rejections.update(reasons)
-        if self._may_show(scores):
+        if self._may_show(found):
             self._look(outcomes, texts)
         self.rows += len(outcomes)
         self.scored += len(scores)
 
-    def _may_show(self, scores: Sequence[Score]) -> bool:
-        """Whether an example could be among them."""
-        after = self.scored + len(scores)
+    def _may_show(self, found: Sequence[float]) -> bool:
+        """Whether an example could be among pairs of these similarities."""
+        after = self.scored + len(found)
         if self.scored <= MATRIX_PAIRS or after > self._passed_over:
             return True
-        found = [each.similarity for each in scores]
         lowest, highest = min(found, default=inf), max(found, default=-inf)
         return self._lowest[0][0] < -lowest or self._highest[0][0] < highest
 

@@ -3,59 +3,45 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from io import StringIO
 from typing import BinaryIO
 
 from clip_scoring.stores.csv_file import Dialect
 
-_KEPT = 1000
+_END = "\r\n"
+"""csv.writer quotes a cell's line ends only where they are its own, so its own are both of them."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 class CsvWriter:
-    """Writes rows to a stream; whoever reads them with this dialect gets the same cells.
-
-    The last rows are in the stream after `flush`.
-    """
+    """Writes rows to a stream; whoever reads them with this dialect gets the same cells."""
 
     def __init__(self, stream: BinaryIO, dialect: Dialect, *, excel_safe: bool = False) -> None:
         """`excel_safe` puts an apostrophe before what a spreadsheet would take for a formula."""
-        self._safe = excel_safe
-        # It quotes a cell's line ends only where they are its own, so its own are both of them.
-        self._lines = _Lines(stream, dialect.line_end)
-        self._rows = csv.writer(self._lines, delimiter=dialect.delimiter, lineterminator="\r\n")
+        self._stream, self._dialect, self._safe = stream, dialect, excel_safe
         if dialect.bom:
             stream.write("\ufeff".encode())
 
     def write_row(self, cells: Sequence[str]) -> None:
         """One row; bytes that are not UTF-8 are written as they were."""
-        self._rows.writerow(without_formulas(cells) if self._safe else cells)
+        self.write_rows([cells])
 
-    def write_rows(self, rows: Iterable[Sequence[str]]) -> None:
+    def write_rows(self, rows: Sequence[Sequence[str]]) -> None:
         """Many of them."""
-        self._rows.writerows(map(without_formulas, rows) if self._safe else rows)
+        safe = [without_formulas(each) for each in rows] if self._safe else rows
+        text, end = self._quoted(safe), self._dialect.line_end
+        if end != _END and text.count(_END) == len(safe):
+            text = text.replace(_END, end)
+        elif end != _END:
+            text = "".join(self._quoted([each]).removesuffix(_END) + end for each in safe)
+        self._stream.write(text.encode(errors="surrogateescape"))
 
-    def flush(self) -> None:
-        """Hand over to the stream what is still here."""
-        self._lines.flush()
-
-
-class _Lines:
-    """Takes lines from csv.writer, and ends them as the file does."""
-
-    def __init__(self, stream: BinaryIO, line_end: str) -> None:
-        self._stream = stream
-        self._end = line_end
-        self._kept: list[str] = []
-
-    def write(self, line: str) -> None:
-        self._kept += line[:-2], self._end
-        if len(self._kept) >= _KEPT:
-            self.flush()
-
-    def flush(self) -> None:
-        self._stream.write("".join(self._kept).encode(errors="surrogateescape"))
-        self._kept.clear()
+    def _quoted(self, rows: Sequence[Sequence[str]]) -> str:
+        text = StringIO()
+        delimiter = self._dialect.delimiter
+        csv.writer(text, delimiter=delimiter, lineterminator=_END).writerows(rows)
+        return text.getvalue()
 
 
 def without_formulas(cells: Sequence[str]) -> list[str]:

@@ -335,7 +335,11 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
     """Similarities as float32 in base64, NaN for a rejection; what is rare by index."""
     scored = (each.similarity if isinstance(each, Score) else nan for each in outcomes)
     similarities = np.fromiter(scored, "<f4", len(outcomes))
-    truncated = [at for at, each in enumerate(outcomes) if _is_truncated(each)]
+    truncated = [
+        at
+        for at, each in enumerate(outcomes)
+        if isinstance(each, Score) and each.caption_truncated
+    ]
     rejections = {
         at: [str(each.reason), each.detail]
         for at, each in enumerate(outcomes)
@@ -357,10 +361,6 @@ def _outcomes(tree: Mapping[str, Any]) -> list[Outcome]:
     for at, (reason, detail) in tree.get("rejections", {}).items():
         found[int(at)] = Rejection(Reason(reason), detail)
     return found
-
-
-def _is_truncated(outcome: Outcome) -> bool:
-    return isinstance(outcome, Score) and outcome.caption_truncated
 
 
 @contextmanager

@@ -128,4 +128,3 @@ def write_labelled(
     for cells, verdict in rows:
         padding = [""] * (width - len(cells))
         writer.write_row([*cells[:width], *padding, *layout.cells(verdict), *cells[width:]])
-    writer.flush()

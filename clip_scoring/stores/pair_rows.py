@@ -70,7 +70,7 @@ class PairRows:
         """The row as it is scored; what is no pair is a flawed record."""
         image, caption = self.pair(row)
         flaw = row.flaw
-        if not flaw and not (image + caption).isascii() and _foreign(image + caption):
+        if not flaw and _foreign(image + caption):
             flaw = f"line {row.line}: not UTF-8"
         if flaw:
             return Record(place, "", "", flaw=Rejection(Reason.RECORD_INVALID, flaw))
@@ -78,6 +78,9 @@ class PairRows:
 
     def pair(self, row: CsvRow) -> tuple[str, str]:
         """Address and caption as they stand in the file, empty where there are none."""
+        cells = row.cells
+        if len(cells) == len(self.file.columns):
+            return cells[self._image], cells[self._caption]
         return _cell(row, self._image), _cell(row, self._caption)
 
     def texts(self, place: int, row: CsvRow) -> tuple[str, str, str]:
@@ -107,4 +110,4 @@ def _cell(row: CsvRow, place: int) -> str:
 
 def _foreign(text: str) -> bool:
     """Whether it holds bytes that are not UTF-8."""
-    return any("\udc80" <= each <= "\udcff" for each in text)
+    return not text.isascii() and any("\udc80" <= each <= "\udcff" for each in text)

@@ -29,7 +29,8 @@ COLUMNS = (
 )  # fmt: skip
 SURPLUS = "surplus_cells"
 """Where JSON Lines and Parquet keep what a row has more than the header."""
-_ROWS_AT_ONCE = 1_000
+_ROWS_AT_ONCE, _ROW_GROUP = 250, 10_000
+"""Of CSV so few that they are still in the processor's cache when they are written."""
 Values = tuple[np.float32 | None, np.float32 | None, np.float32 | None, bool | None, str, str]
 Row = tuple[Sequence[str], Outcome]
 
@@ -144,8 +145,7 @@ def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
     while group := list(islice(source, _ROWS_AT_ONCE)):
         texts = _texts([outcome for _, outcome in group])
         pairs = zip(group, texts, strict=True)
-        writer.write_rows(_joined(cells, ours, width) for (cells, _), ours in pairs)
-    writer.flush()
+        writer.write_rows([_joined(cells, ours, width) for (cells, _), ours in pairs])
 
 
 def _joined(cells: Sequence[str], ours: Sequence[str], width: int) -> Sequence[str]:
@@ -188,7 +188,7 @@ def write_parquet(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None
     schema = pa.schema(fields, metadata={"clip_scoring.fingerprint": layout.about})
     source = iter(rows)
     with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
-        while group := list(islice(source, _ROWS_AT_ONCE)):
+        while group := list(islice(source, _ROW_GROUP)):
             table = [_flat(cells, width, outcome) for cells, outcome in group]
             columns = [
                 pa.array(column, kind)
@@ -226,16 +226,17 @@ def _unique(columns: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _texts(outcomes: Sequence[Outcome]) -> Iterator[Sequence[str]]:
+def _texts(outcomes: Sequence[Outcome]) -> Sequence[Sequence[str]]:
     """Our cells; of numbers the shortest text that means this float32."""
     cosines = [each.similarity for each in outcomes if isinstance(each, Score)]
     scales = (cosines, map(clip_score, cosines), map(similarity_01, cosines))
     numbers = zip(*(map(str, np.fromiter(each, np.float32)) for each in scales), strict=True)
-    for each in outcomes:
-        if isinstance(each, Rejection):
-            yield ("", "", "", "", str(each.reason), one_line(each.detail))
-        else:
-            yield (*next(numbers), "true" if each.caption_truncated else "false", "", "")
+    return [
+        ("", "", "", "", str(each.reason), one_line(each.detail))
+        if isinstance(each, Rejection)
+        else (*next(numbers), "true" if each.caption_truncated else "false", "", "")
+        for each in outcomes
+    ]
 
 
 def _packed(writes: Format) -> Format:

@@ -111,8 +111,6 @@ def _distribute(file: CsvFile, options: SplitOptions, streams: Sequence[BinaryIO
             part = part_of(value, options.ratios, options.salt)
             writers[part].write_row(row.cells)
             counts[part] += 1
-    for writer in writers:
-        writer.flush()
     return counts
 
 

@@ -88,7 +88,11 @@ class FileScoring:
         self._write = format_of(options.written_to)
         require_apart(options.path, options.written_to, options.journal)
         self.scorer = scorer or Scorer(**choices)
-        self._folder = str(options.path.absolute().parent)
+        folder = str(options.path.absolute().parent)
+        # Relative paths begin beside the file, or at the image root, which the loader sees to.
+        self._rooted: Callable[[str], str] = (
+            str if self.scorer.options.image_root else partial(rooted, folder=folder)
+        )
         self.rows = PairRows(options, self._rooted)
         self.file = self.rows.file
         self._layout = Layout(
@@ -135,12 +139,6 @@ class FileScoring:
         self.scorer.close()
         if self._journal is not None:
             self._journal.close()
-
-    def _rooted(self, uri: str) -> str:
-        """Relative paths begin beside the file, or at the image root."""
-        if self.scorer.options.image_root is not None:
-            return uri
-        return rooted(uri, self._folder)
 
     def _tied(self) -> Mapping[str, str]:
         """What the outcomes and the output depend on, by name; else the journal is of no use."""
