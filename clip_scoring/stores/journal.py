@@ -336,9 +336,7 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
     scored = (each.similarity if isinstance(each, Score) else nan for each in outcomes)
     similarities = np.fromiter(scored, "<f4", len(outcomes))
     truncated = [
-        at
-        for at, each in enumerate(outcomes)
-        if isinstance(each, Score) and each.caption_truncated
+        at for at, each in enumerate(outcomes) if isinstance(each, Score) and each.caption_truncated
     ]
     rejections = {
         at: [str(each.reason), each.detail]
