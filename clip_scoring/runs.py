@@ -131,6 +131,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Left:
+    """What of a run is still to be done: its open shards, and their records without an outcome."""
+
+    shards: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardCounts:
     """Recount of one shard from its rows, beside its own counters."""
 

@@ -91,11 +91,13 @@ def score_shard(
     scorer: Scorer,
     sink: Sink,
     stopping: Callable[[], bool] = lambda: False,
+    committed: Callable[[ScoredBatch], None] = lambda _: None,
 ) -> ShardResult:
     """Score what is left of a claimed shard, batch by batch, until its offset reaches its stop.
 
     Killed at any moment, it loses at most the batch in flight; claimed again it goes on at the
-    committed offset, on the same batch grid. `stopping` is asked between batches.
+    committed offset, on the same batch grid. `stopping` is asked between batches, `committed` is
+    told of each one behind its commit.
 
     Raises ShardLost when somebody else claimed the shard, Interrupted when asked to stop; in both
     cases everything committed so far stands.
@@ -109,6 +111,7 @@ def score_shard(
                 claim = sink.commit(claim, batch.stop, rows, batch.measures)
                 scored += batch.scored
                 rejected += len(rows) - batch.scored
+                committed(batch)
         except BaseException:
             with suppress(Retryable):  # without the database the lease frees the shard, only later
                 sink.release(claim)

@@ -15,6 +15,7 @@ from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.measures import Measures
 from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.runs import (
+    Left,
     Rescore,
     Run,
     RunRequest,
@@ -153,6 +154,12 @@ class PostgresRuns:
             return int(
                 connection.execute(query("unfinished_shards"), {"run_id": run.id}).scalar_one()
             )
+
+    def left(self, run: Run) -> Left:
+        """What of the run is still to be done, by the counters of its shards."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(query("left_of_run"), {"run_id": run.id}).one()
+            return Left(int(row.shards), int(row.records))
 
     def workers(self, run: Run) -> list[str]:
         """Who works on unfinished shards of the run."""

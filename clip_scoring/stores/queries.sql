@@ -114,6 +114,12 @@ WHERE run_id = :run_id AND state = 'open' AND worker = ANY (:workers);
 -- How many shards of the run are not done.
 SELECT count(*) FROM clip.shard WHERE run_id = :run_id AND state = 'open';
 
+-- name: left_of_run
+-- Those shards, and how many of their records have no outcome yet; some may have arrived since.
+SELECT count(*) AS shards,
+       coalesce(sum(greatest(planned - scored - rejected, 0)), 0) AS records
+FROM clip.shard WHERE run_id = :run_id AND state = 'open';
+
 -- name: run_of_shard
 -- The key of the run that a shard belongs to.
 SELECT run.run_key, run.state FROM clip.run JOIN clip.shard ON shard.run_id = run.id

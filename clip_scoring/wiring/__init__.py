@@ -13,8 +13,8 @@ from clip_scoring.options import RunOptions
 from clip_scoring.planning import Preview, judge_run, plan_run, preview
 from clip_scoring.ports import Loader, Scorer, Sink, Source
 from clip_scoring.quality import Gates
-from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Trigger, Window
-from clip_scoring.scoring import ShardResult, score_shard
+from clip_scoring.runs import Left, Plan, Run, RunRequest, RunSummary, Trigger, Window
+from clip_scoring.scoring import ScoredBatch, ShardResult, score_shard
 from clip_scoring.settings import Settings
 from clip_scoring.shards import Claim
 from clip_scoring.status import rejections_table, runs_table, shards_table
@@ -36,6 +36,7 @@ from clip_scoring.wiring.parts import (
 )
 from clip_scoring.workers import is_dead, this_worker
 
+Committed = Callable[[ScoredBatch], None]
 _NO_GATES = Gates()
 _RECORDS_WORTH_A_PROCESS = 200
 
@@ -72,6 +73,7 @@ def score(
     shard_id: int,
     weights: str | None,
     stopping: Callable[[], bool] = lambda: False,
+    committed: Committed = lambda _: None,
 ) -> ShardResult:
     """Score what is left of one shard of a planned run, whoever worked on it before.
 
@@ -82,7 +84,13 @@ def score(
     beside = runs.unfinished(runs.get(run_key))
     with _worker(settings, run_key, weights, processes=beside) as worker:
         run, claim = worker.sink.claim(shard_id, device=worker.scorer.device)
-        return worker.score(run, claim, stopping)
+        return worker.score(run, claim, stopping, committed)
+
+
+def left(settings: Settings, *, run_key: str) -> Left:
+    """What of a planned run is still to be done, by the counters of its shards."""
+    runs = PostgresRuns(current_database(settings))
+    return runs.left(runs.get(run_key))
 
 
 def work(
@@ -191,12 +199,16 @@ class _Worker:
     sink: Sink
 
     def score(
-        self, run: Run, claim: Claim, stopping: Callable[[], bool] = lambda: False
+        self,
+        run: Run,
+        claim: Claim,
+        stopping: Callable[[], bool] = lambda: False,
+        committed: Committed = lambda _: None,
     ) -> ShardResult:
         return score_shard(
             run, claim,
             source=self.source, loader=self.loader, scorer=self.scorer, sink=self.sink,
-            stopping=stopping,
+            stopping=stopping, committed=committed,
         )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from clip_airflow.assets import OUTCOMES, source_asset
 from clip_airflow.connections import worker_settings
 from clip_airflow.links import RunLink, ShardLink
+from clip_airflow.metrics import tell_batches, tell_left
 from clip_airflow.notify import FAILURE, FIGURES, figures_of
 from clip_airflow.orphans import die_with_parent, is_supervised
 from clip_airflow.params import options_of, run_key_of, trigger_of
@@ -64,13 +65,13 @@ class PlanRunOperator(BaseOperator):
     def _plan(self, context: Context, options: RunOptions) -> list[dict[str, Any]]:
         from clip_scoring import wiring  # noqa: PLC0415
 
-        plan = wiring.plan(
-            worker_settings(), options, run_key=run_key_of(context), trigger=trigger_of(context)
-        )
+        settings, run_key = worker_settings(), run_key_of(context)
+        plan = wiring.plan(settings, options, run_key=run_key, trigger=trigger_of(context))
         self.log.info(
             "run %d: %d records in %d shards, %d held by another run",
             plan.run_id, plan.planned, len(plan.shards), plan.held,
         )  # fmt: skip
+        tell_left(options.source, wiring.left(settings, run_key=run_key))
         return [{"shard_id": each.shard_id, "shard_label": each.label} for each in plan.shards]
 
 
@@ -93,13 +94,16 @@ class ScoreShardOperator(BaseOperator):
         if is_supervised():
             die_with_parent()
         with _leaving_word(context):
+            options, settings, run_key = options_of(context), worker_settings(), run_key_of(context)
             result = wiring.score(
-                worker_settings(),
-                run_key=run_key_of(context),
+                settings,
+                run_key=run_key,
                 shard_id=self.shard_id,
-                weights=options_of(context).weights,
+                weights=options.weights,
                 stopping=self._stopping.is_set,
+                committed=tell_batches(options.source),
             )
+            tell_left(options.source, wiring.left(settings, run_key=run_key))
         self.log.info("shard %s: %s", self.shard_label, result)
         return {"scored": result.scored, "rejected": result.rejected, "epoch": result.epoch}
 
@@ -124,9 +128,9 @@ class FinishRunOperator(BaseOperator):
             options = options_of(context)
             if options.dry_run:
                 return {}
-            summary = wiring.finish(
-                worker_settings(), run_key=run_key_of(context), gates=options.gates
-            )
+            settings, run_key = worker_settings(), run_key_of(context)
+            summary = wiring.finish(settings, run_key=run_key, gates=options.gates)
+            tell_left(options.source, wiring.left(settings, run_key=run_key))
         self.log.info("%s", summary)
         if summary.failures:
             context["ti"].xcom_push(key=FIGURES, value=figures_of(summary))

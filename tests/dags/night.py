@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,10 @@ from stack import crew as stack_crew
 from stack.airflow import Site
 from stack.crew import DAG, POOL, Crew, bring_up
 from stack.layout import State
+from stack.postgres import HOST
 from stack.processes import poll, start
 from stack.rest import Api, unpause
+from tests.statsd import StatsdExporter
 from tests.world import World
 
 HOOKS = Path(__file__).with_name("hooks")
@@ -39,6 +42,8 @@ Found = TypeVar("Found")
 class HookedSite(Site):
     """An Airflow whose processes know the crash points; without orders they do nothing."""
 
+    statsd_port: int = 0
+
     @property
     def orders(self) -> Path:
         """The folder of orders and of the markers of those that were obeyed."""
@@ -48,7 +53,15 @@ class HookedSite(Site):
         """The stack's own environment, and the hooks before it."""
         own = super().environment()
         path = os.pathsep.join((str(HOOKS), own["PYTHONPATH"]))
-        return {**own, "PYTHONPATH": path, "CLIP_CRASH_POINTS": str(self.orders)}
+        return {
+            **own,
+            "PYTHONPATH": path,
+            "CLIP_CRASH_POINTS": str(self.orders),
+            "AIRFLOW__METRICS__STATSD_ON": "True",
+            "AIRFLOW__METRICS__STATSD_HOST": HOST,
+            "AIRFLOW__METRICS__STATSD_PORT": str(self.statsd_port),
+            "AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED": "True",
+        }
 
 
 @dataclass
@@ -58,6 +71,7 @@ class Night:
     site: HookedSite
     api: Api
     world: World
+    statsd: StatsdExporter
 
     def trigger(self, run: str | None = None, *, day: str = "2026-01-03", **conf: object) -> str:
         """The id of a new run for the partition of one day."""
@@ -176,9 +190,10 @@ def running_night() -> Iterator[Night]:
     """The whole stack with the hooks in its environment, in a folder of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="clip night ") as folder,
+        closing(StatsdExporter()) as statsd,
         pytest.MonkeyPatch.context() as patched,
     ):
-        patched.setattr(stack_crew, "Site", HookedSite)
+        patched.setattr(stack_crew, "Site", partial(HookedSite, statsd_port=statsd.port))
         state = State(Path(folder))
         crew = Crew(state)
         try:
@@ -188,7 +203,7 @@ def running_night() -> Iterator[Night]:
             # As many tasks at once as the executor runs.
             slots = {"pool": POOL, "slots": 4, "include_deferred": False}
             api.patch(f"/api/v2/pools/{POOL}", slots)
-            yield Night(site, api, World(connect_engine(site.database_url)))
+            yield Night(site, api, World(connect_engine(site.database_url)), statsd)
         finally:
             crew.stop()
             state.remove()

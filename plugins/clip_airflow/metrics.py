@@ -1,0 +1,51 @@
+"""What runs tell Airflow's own metrics: StatsD or OpenTelemetry, whichever is configured."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow.sdk.observability import stats
+
+from clip_scoring.records import Rejection
+
+if TYPE_CHECKING:
+    from clip_scoring.runs import Left
+    from clip_scoring.scoring import ScoredBatch
+
+SCORED, REJECTED = "clip.scored", "clip.rejected"
+"""Counters of pairs; rejected ones by `reason`."""
+STAGE = "clip.stage"
+"""What a batch took, by `stage`: read, fetch, decode, score, commit; `wall` is all of it."""
+BATCH_SIZE, BACKOFFS = "clip.batch_size", "clip.backoffs"
+"""Pairs of the latest batch; how often a batch was halved since the device ran out of memory."""
+QUEUE_DEPTH, BACKLOG = "clip.queue_depth", "clip.backlog"
+"""Shards of the latest run that are not done, and their pairs without an outcome."""
+
+
+def tell_batches(source: str) -> Callable[[ScoredBatch], None]:
+    """Tells of each batch as it is committed; a lost datagram costs a figure and nothing else."""
+
+    def tell(batch: ScoredBatch) -> None:
+        tags = {"source": source}
+        stats.incr(SCORED, batch.scored, tags=tags)
+        for reason, count in _reasons(batch).items():
+            stats.incr(REJECTED, count, tags={**tags, "reason": reason})
+        for stage, seconds in batch.measures.seconds.items():
+            stats.timing(STAGE, timedelta(seconds=seconds), tags={**tags, "stage": stage})
+        stats.gauge(BATCH_SIZE, len(batch.records), tags=tags)
+        stats.incr(BACKOFFS, batch.measures.counts.get("oom_backoffs", 0), tags=tags)
+
+    return tell
+
+
+def tell_left(source: str, left: Left) -> None:
+    """What the source's latest run has still before it."""
+    stats.gauge(QUEUE_DEPTH, left.shards, tags={"source": source})
+    stats.gauge(BACKLOG, left.records, tags={"source": source})
+
+
+def _reasons(batch: ScoredBatch) -> Counter[str]:
+    return Counter(str(each.reason) for each in batch.outcomes if isinstance(each, Rejection))
