@@ -14,6 +14,8 @@ from benchmarks import (
     long_run,
     planning,
     repeats,
+    row_size,
+    scaling,
     sink,
     web,
 )
@@ -23,6 +25,7 @@ from benchmarks.pages import write_pages
 BENCHMARKS: dict[str, Callable[[bool], Result]] = {
     "planning": planning.measure,
     "sink": sink.measure,
+    "row_size": row_size.measure,
     "long_run": long_run.measure,
     "loading": loading.measure,
     "engine": engine.measure,
@@ -51,6 +54,10 @@ def main() -> None:
         if not arguments.quick:
             keep(name, result)
             write_pages()
+            try:
+                scaling.write_page()
+            except LookupError as missing:  # what one core cannot measure, for instance
+                print(f"docs/scaling.md stays as it is: {missing.args[0]}")
 
 
 if __name__ == "__main__":
