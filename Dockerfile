@@ -1,5 +1,6 @@
-# One image for every Airflow component of docker-compose.yaml.
-FROM python:3.11-slim-bookworm
+# One image for every Airflow component of docker-compose.yaml. On x86-64 pip brings torch with
+# CUDA, so a worker needs nothing but the driver of its machine; without a GPU the same image works.
+FROM python:3.11.15-slim-bookworm
 
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -19,4 +20,5 @@ RUN pip install --no-deps -e .
 COPY config config
 COPY plugins plugins
 COPY dags dags
-USER airflow
+# By number, so that Kubernetes can see that it is not root.
+USER 50000

@@ -41,6 +41,10 @@ up: $(STAMP) ## Start the same stack to stay, with the Airflow UI
 down: $(STAMP) ## Stop what `make up` started
 	@$(PYTHON) -m stack down
 
+.PHONY: secrets
+secrets: ## Write the secrets that docker-compose.yaml needs into .env, for its owner only
+	@python3 -m stack.secrets .env
+
 .PHONY: test
 test: $(STAMP) ## Run all tests
 	@$(PYTHON) -m pytest
