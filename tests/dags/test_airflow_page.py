@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 from clip_scoring.models.weights import open_weights
 from stack.crew import DAG
+from tests.consoles import REPOSITORY, Shell, blocks, check_shown, commands
 from tests.dags.night import OPEN, Night, wait_for
 
-REPOSITORY = Path(__file__).parents[2]
 PAGE = REPOSITORY / "docs" / "airflow.md"
 PICTURES = REPOSITORY / "tests" / "browser" / "test_pages.py"
 OF_THE_MACHINE = {
@@ -29,71 +27,6 @@ OF_THE_MACHINE = {
 """Commands that are not run here, and what does the same instead."""
 NEW_WEIGHTS = "/models/clip-next"
 """What the page registers; here a folder of this test takes its place."""
-BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
-SHELL = """\
-set -o pipefail
-airflow() { "$TEST_PYTHON" -m airflow "$@"; }
-clip-scoring() { "$TEST_PYTHON" -m clip_scoring "$@"; }
-%s
-status=$?
-env -0 > "$TEST_ENVIRONMENT"
-exit $status
-"""
-
-
-class Shell:
-    """Runs commands one by one; what one exports the next ones see."""
-
-    def __init__(self, night: Night, folder: Path) -> None:
-        self._kept = folder / "environment"
-        self._environment = {
-            **night.site.environment(),
-            "AIRFLOW_URL": night.site.url,
-            "PASSWORD": night.site.state.keys().admin_password,
-            "TEST_PYTHON": sys.executable,
-            "TEST_ENVIRONMENT": str(self._kept),
-        }
-
-    def run(self, command: str) -> str:
-        """What it printed; fails unless it exits with 0."""
-        done = subprocess.run(
-            ("bash", "-c", SHELL % command),
-            env=self._environment, cwd=REPOSITORY, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, check=False, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, f"$ {command}\n{done.stdout[-2000:]}"
-        kept = self._kept.read_text().split("\0")
-        self._environment = dict(each.split("=", 1) for each in kept if each)
-        return done.stdout
-
-
-def blocks() -> list[tuple[str, str]]:
-    """The page's fenced blocks: language and text."""
-    found = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    return [(language, textwrap.dedent(body)) for _, language, body in found]
-
-
-def commands(block: str) -> Iterator[tuple[str, list[str]]]:
-    """Each command of a console block, with the lines that the page shows below it."""
-    for each in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        command, *shown = each.splitlines()
-        yield command, shown
-
-
-def pieces(line: str) -> str:
-    """A pattern of what the page shows of a line: `...` is anything, rules and gaps any width."""
-    parts = re.sub(r"[ \t]+", " ", line).strip().split("...")
-    return ".*".join(map(re.escape, parts))
-
-
-def check_shown(shown: list[str], said: str) -> None:
-    """Each line that is shown was said, in this order, up to gaps and `...`."""
-    lines = iter([re.sub(r"[ \t]+", " ", line).strip() for line in said.splitlines()])
-    for line in shown:
-        if re.fullmatch(r"[\s.]*", line):
-            continue
-        pattern = re.compile(pieces(line))
-        assert any(pattern.fullmatch(each) for each in lines), f"not said: {line}\n{said[-3000:]}"
 
 
 def run_ids(night: Night, query: str = "") -> set[str]:
@@ -145,8 +78,10 @@ def new_weights(tmp_path: Path) -> Path:
 def test_each_command_of_the_page_does_what_the_page_shows(
     visited: Night, new_weights: Path, tmp_path: Path
 ) -> None:
-    night, shell = visited, Shell(visited, tmp_path)
-    for language, block in blocks():
+    night = visited
+    login = {"AIRFLOW_URL": night.site.url, "PASSWORD": night.site.state.keys().admin_password}
+    shell = Shell({**night.site.environment(), **login}, tmp_path)
+    for language, block in blocks(PAGE):
         if language == "console":
             for command, shown in commands(block):
                 if command not in OF_THE_MACHINE:
@@ -166,7 +101,7 @@ def test_each_command_of_the_page_does_what_the_page_shows(
 
 
 def test_what_is_not_run_here_stands_in_the_makefile() -> None:
-    shown = [each for language, block in blocks() if language == "console"
+    shown = [each for language, block in blocks(PAGE) if language == "console"
              for each, _ in commands(block)]  # fmt: skip
     for command in OF_THE_MACHINE:
         assert command in shown

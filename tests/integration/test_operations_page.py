@@ -1,0 +1,112 @@
+"""Every command of docs/operations.md, in the page's order, against a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clip_scoring import wiring
+from clip_scoring.errors import Interrupted
+from clip_scoring.options import RunOptions
+from clip_scoring.runs import Trigger
+from clip_scoring.settings import Settings
+from clip_scoring.stores.database import connect_engine
+from stack.home import PACKAGE, wheel
+from tests.consoles import REPOSITORY, Shell, blocks, check_shown, commands
+from tests.dags.night import SCORES
+from tests.world import World
+
+PAGE = REPOSITORY / "docs" / "operations.md"
+ALERTS = REPOSITORY / "config" / "monitoring" / "alerts.yaml"
+PROGRAMS = wheel() / PACKAGE / "pginstall" / "bin"
+NIGHT = RunOptions.of_params({"day": "2026-01-03", "batch_size": 16, "shard_size": 80})
+LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)#]*)(#[\w-]+)?\)")
+
+
+@pytest.fixture
+def settings_of(
+    tmp_path: Path, sources_file: Callable[[Path], Path]
+) -> Callable[[str], tuple[Settings, dict[str, str]]]:
+    """Settings and environment for a database, with the sample's images."""
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    sources = str(sources_file(folder))
+
+    def made(database: str) -> tuple[Settings, dict[str, str]]:
+        names = {"CLIP_SCORING_DATABASE_URL": database, "CLIP_SCORING_SOURCES": sources}
+        return Settings.from_environment(names), {
+            **os.environ,
+            **names,
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+            "PYTHONPATH": str(REPOSITORY),
+        }
+
+    return made
+
+
+def score_half(settings: Settings) -> None:
+    """The run `night`: one shard done, the next one stopped within, the last one untouched."""
+    plan = wiring.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
+    first, second, _ = (shard.shard_id for shard in plan.shards)
+    wiring.score(settings, run_key="night", shard_id=first, weights=None)
+    done: list[object] = []
+    with pytest.raises(Interrupted):
+        wiring.score(
+            settings, run_key="night", shard_id=second, weights=None,
+            stopping=lambda: len(done) == 2, committed=done.append,
+        )  # fmt: skip
+
+
+def unbroken(settings: Settings) -> None:
+    plan = wiring.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
+    for shard in plan.shards:
+        wiring.score(settings, run_key="night", shard_id=shard.shard_id, weights=None)
+    wiring.finish(settings, run_key="night")
+
+
+def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_restore(
+    empty_database: str,
+    database: str,
+    settings_of: Callable[[str], tuple[Settings, dict[str, str]]],
+    tmp_path: Path,
+) -> None:
+    settings, environment = settings_of(empty_database)
+    shell, world = Shell(environment, tmp_path), World(connect_engine(empty_database))
+    for language, block in blocks(PAGE):
+        assert language == "console", language
+        for command, shown in commands(block):
+            if "doctor" in command:
+                wiring.load_sample(settings, tmp_path / "sample")
+            if "pg_dump" in command:
+                world.sql("TRUNCATE clip.score, clip.rejection, clip.shard, clip.run CASCADE")
+                score_half(settings)
+                before = world.sql(SCORES)
+            check_shown(shown, shell.run(command, tmp_path))
+    assert 0 < len(before) < 220
+    world.check_invariants()
+    assert world.sql("SELECT epoch FROM clip.shard ORDER BY number") == [(1,), (2,), (1,)]
+
+    other, _ = settings_of(database)
+    wiring.load_sample(other, tmp_path / "sample")
+    unbroken(other)
+    assert world.sql(SCORES) == World(connect_engine(database)).sql(SCORES)
+
+
+def test_each_alarm_has_its_line() -> None:
+    rules = yaml.safe_load(ALERTS.read_text())["groups"]
+    named = {rule["alert"] for group in rules for rule in group["rules"]}
+    assert named == set(re.findall(r"^\| `(Clip\w+)`", PAGE.read_text(), re.MULTILINE))
+
+
+def test_each_link_leads_to_a_place() -> None:
+    for path, anchor in LINK.findall(PAGE.read_text()):
+        target = PAGE.parent / path if path else PAGE
+        assert target.exists(), path
+        heads = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+        anchors = {"#" + re.sub(r"[^\w -]", "", each.lower()).replace(" ", "-") for each in heads}
+        assert not anchor or anchor in anchors, f"{path}{anchor}"
