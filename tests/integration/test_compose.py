@@ -44,7 +44,7 @@ PROFILES = {
 }
 STARTED = ("redis", "api-server", "scheduler", "dag-processor", "worker-cpu")
 IMAGES = "CLIP_IMAGES"
-LIMIT_S = 180.0
+LIMIT_S = 300.0
 VARIABLE = re.compile(
     r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_]\w*)(?:(?P<rule>:-|:\?)(?P<word>[^}]*))?\}|(?P<other>))"
 )
