@@ -29,7 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 SURPLUS = "surplus_cells"
 """Where JSON Lines and Parquet keep what a row has more than the header."""
-_ROWS_AT_ONCE, _ROW_GROUP = 250, 10_000
+_ROWS_AT_ONCE, _ROW_GROUP = 250, 1_000
 """Of CSV so few that they are still in the processor's cache when they are written."""
 Values = tuple[np.float32 | None, np.float32 | None, np.float32 | None, bool | None, str, str]
 Row = tuple[Sequence[str], Outcome]
@@ -177,7 +177,7 @@ def write_jsonl(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
 
 
 def write_parquet(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
-    """Row groups of 10,000 rows; bytes that are not UTF-8 are written as `\\xff`."""
+    """Row groups of 1,000 rows; bytes that are not UTF-8 are written as `\\xff`."""
     import pyarrow as pa  # noqa: PLC0415  # heavy, and only this needs it
     from pyarrow import parquet  # noqa: PLC0415  # as above
 
