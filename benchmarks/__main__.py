@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from benchmarks import (
     accuracy,
+    celery,
     dag,
     engine,
     files,
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[bool], Result]] = {
     "accuracy": accuracy.measure,
     "web": web.measure,
     "files": files.measure,
+    "celery": celery.measure,
 }
 ON_REQUEST: dict[str, Callable[[bool], Result]] = {"dag_vit": dag.measure_vit}
 """Those that take long and say little more than the others."""

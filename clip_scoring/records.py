@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from hashlib import md5
 
@@ -95,7 +95,7 @@ class Rejection:
         return retry and replace(retry, first_wait_s=max(retry.first_wait_s, self.retry_after or 0))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Record:
     """One image–caption pair; `key` is unique and totally ordered in its source."""
 
@@ -108,6 +108,23 @@ class Record:
     """Why the source could not make a pair of this record, for instance a broken line."""
     name: str | None = None
     """Its identity among outcomes, where that is not its place in the source."""
+
+    def __init__(
+        self,
+        key: Key,
+        image_uri: str,
+        caption: str,
+        image: bytes | None = None,
+        flaw: Rejection | None = None,
+        name: str | None = None,
+    ) -> None:
+        """As dataclass would write it, but slot by slot: there are millions of records."""
+        _set_key(self, key)
+        _set_image_uri(self, image_uri)
+        _set_caption(self, caption)
+        _set_image(self, image)
+        _set_flaw(self, flaw)
+        _set_name(self, name)
 
     @property
     def record_key(self) -> str:
@@ -123,6 +140,11 @@ class Record:
         """
         text = f"{self.image_uri}\x1f{self.caption}".encode("utf-8", "surrogatepass")
         return md5(text, usedforsecurity=False).hexdigest()
+
+
+_set_key, _set_image_uri, _set_caption, _set_image, _set_flaw, _set_name = (
+    getattr(Record, each.name).__set__ for each in fields(Record)
+)
 
 
 Outcome = Score | Rejection

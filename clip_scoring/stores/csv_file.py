@@ -35,6 +35,8 @@ class CsvRow(NamedTuple):
     """Where it begins in the file, from 1."""
     cells: Sequence[str]
     flaw: str = ""
+    text: str = ""
+    """As it stands in the file, without its line end; empty where only the cells are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,17 +143,28 @@ class CsvReading:
     def _found(self) -> Iterator[CsvRow]:
         """All records: by csv.reader's own loop until one is broken, then line by line."""
         file, width, line = self._file, len(self._file.columns), 1
+        kept: list[str] = []
+        kept_from = 1
+
+        def blocks() -> Iterator[list[str]]:
+            """The file's lines; kept are those of a record that is not whole yet, and the last."""
+            nonlocal kept, kept_from
+            for block in _whole_lines(_plain(self._raw)):
+                kept, kept_from = kept[line - kept_from :] + block, line
+                yield block
+
         reader = csv.reader(
-            chain.from_iterable(_whole_lines(_plain(self._raw))),
-            delimiter=file.dialect.delimiter,
-            strict=True,
+            chain.from_iterable(blocks()), delimiter=file.dialect.delimiter, strict=True
         )
         try:
             for cells in reader:
                 first, line = line, reader.line_num + 1
-                if cells:
-                    flaw = "" if len(cells) == width else _ragged(first, len(cells), width)
-                    yield CsvRow(first, cells, flaw)
+                if len(cells) == width:
+                    at = first - kept_from
+                    text = "".join(kept[at : line - kept_from]) if line - first > 1 else kept[at]
+                    yield CsvRow(first, cells, "", text.rstrip("\r\n"))
+                elif cells:
+                    yield CsvRow(first, cells, _ragged(first, len(cells), width))
         except (csv.Error, _LineOverLimit):
             self._raw.seek(0)
             plain = _plain(self._raw)

@@ -25,17 +25,21 @@ class CsvWriter:
 
     def write_row(self, cells: Sequence[str]) -> None:
         """One row; bytes that are not UTF-8 are written as they were."""
-        self.write_rows([cells])
+        self.write(self.text([cells]))
 
-    def write_rows(self, rows: Sequence[Sequence[str]]) -> None:
-        """Many of them."""
+    def write(self, text: str) -> None:
+        """Whole rows as text."""
+        self._stream.write(text.encode(errors="surrogateescape"))
+
+    def text(self, rows: Sequence[Sequence[str]]) -> str:
+        """The rows, each with its line end."""
         safe = [without_formulas(each) for each in rows] if self._safe else rows
         text, end = self._quoted(safe), self._dialect.line_end
-        if end != _END and text.count(_END) == len(safe):
-            text = text.replace(_END, end)
-        elif end != _END:
-            text = "".join(self._quoted([each]).removesuffix(_END) + end for each in safe)
-        self._stream.write(text.encode(errors="surrogateescape"))
+        if end == _END:
+            return text
+        if text.count(_END) == len(safe):
+            return text.replace(_END, end)
+        return "".join(self._quoted([each]).removesuffix(_END) + end for each in safe)
 
     def _quoted(self, rows: Sequence[Sequence[str]]) -> str:
         text = StringIO()

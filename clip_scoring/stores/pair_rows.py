@@ -68,19 +68,17 @@ class PairRows:
 
     def record(self, place: int, row: CsvRow) -> Record:
         """The row as it is scored; what is no pair is a flawed record."""
-        image, caption = self.pair(row)
         flaw = row.flaw
-        if not flaw and _foreign(image + caption):
-            flaw = f"line {row.line}: not UTF-8"
+        if not flaw:
+            image, caption = row.cells[self._image], row.cells[self._caption]
+            if not (image.isascii() and caption.isascii()) and _foreign(image + caption):
+                flaw = f"line {row.line}: not UTF-8"
         if flaw:
             return Record(place, "", "", flaw=Rejection(Reason.RECORD_INVALID, flaw))
         return Record(place, self._rooted(image), self._options.worded(caption))
 
     def pair(self, row: CsvRow) -> tuple[str, str]:
         """Address and caption as they stand in the file, empty where there are none."""
-        cells = row.cells
-        if len(cells) == len(self.file.columns):
-            return cells[self._image], cells[self._caption]
         return _cell(row, self._image), _cell(row, self._caption)
 
     def texts(self, place: int, row: CsvRow) -> tuple[str, str, str]:
@@ -110,4 +108,4 @@ def _cell(row: CsvRow, place: int) -> str:
 
 def _foreign(text: str) -> bool:
     """Whether it holds bytes that are not UTF-8."""
-    return not text.isascii() and any("\udc80" <= each <= "\udcff" for each in text)
+    return any("\udc80" <= each <= "\udcff" for each in text)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedRandom
 from itertools import islice
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.records import Outcome, Rejection, Score
 from clip_scoring.similarity import clip_score, similarity_01
-from clip_scoring.stores.csv_file import Dialect
+from clip_scoring.stores.csv_file import DELIMITERS, CsvRow, Dialect
 from clip_scoring.stores.csv_writing import CsvWriter
 from clip_scoring.stores.journal import named_errors, sync_folder
 from clip_scoring.stores.objects import one_line
@@ -32,7 +32,7 @@ SURPLUS = "surplus_cells"
 _ROWS_AT_ONCE, _ROW_GROUP = 250, 1_000
 """Of CSV so few that they are still in the processor's cache when they are written."""
 Values = tuple[np.float32 | None, np.float32 | None, np.float32 | None, bool | None, str, str]
-Row = tuple[Sequence[str], Outcome]
+Row = tuple[CsvRow, Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,38 +136,64 @@ def values_of(outcome: Outcome) -> Values:
 
 
 def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
-    """CSV in the input's dialect; what a row has more than the header stands at its end."""
+    """CSV in the input's dialect: a row's text as it was, ours behind it.
+
+    What a row has more than the header stands at its end.
+    """
     writer = CsvWriter(stream, layout.dialect, excel_safe=layout.excel_safe)
-    width = len(layout.columns)
     if layout.dialect.has_header:
         writer.write_row([*layout.columns, *layout.ours])
+    # With other delimiters our numbers need quotes, and a safe cell is not as it was.
+    quotes_all = layout.excel_safe or layout.dialect.delimiter not in DELIMITERS
+    lines = _quoted_lines if quotes_all else _lines
     source = iter(rows)
     while group := list(islice(source, _ROWS_AT_ONCE)):
         texts = _texts([outcome for _, outcome in group])
-        pairs = zip(group, texts, strict=True)
-        writer.write_rows([_joined(cells, ours, width) for (cells, _), ours in pairs])
+        writer.write(lines(zip(group, texts, strict=True), writer, layout))
+
+
+def _lines(pairs: Iterable[tuple[Row, Sequence[str]]], writer: CsvWriter, layout: Layout) -> str:
+    """Rows as they stand in the file, with ours behind; only what may need quotes is quoted."""
+    delimiter, end = layout.dialect.delimiter, layout.dialect.line_end
+    width = len(layout.columns)
+    return "".join(
+        [
+            f"{row.text}{delimiter}{delimiter.join(ours)}{end}"
+            if row.text and isinstance(outcome, Score)
+            else f"{row.text}{delimiter}{writer.text([ours])}"
+            if row.text
+            else writer.text([_joined(row.cells, ours, width)])
+            for (row, outcome), ours in pairs
+        ]
+    )
+
+
+def _quoted_lines(
+    pairs: Iterable[tuple[Row, Sequence[str]]], writer: CsvWriter, layout: Layout
+) -> str:
+    width = len(layout.columns)
+    return writer.text([_joined(row.cells, ours, width) for (row, _), ours in pairs])
 
 
 def _joined(cells: Sequence[str], ours: Sequence[str], width: int) -> Sequence[str]:
-    if len(cells) == width:
-        return [*cells, *ours]
     padding = [""] * (width - len(cells))
     return [*cells[:width], *padding, *ours, *cells[width:]]
 
 
 def write_tsv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
     """The same, parted by tabs whatever the input is."""
-    given = layout.dialect
-    dialect = Dialect("\t", given.line_end, given.bom, given.has_header)
-    changed = Layout(layout.columns, dialect, layout.prefix, layout.excel_safe, layout.about)
-    write_csv(stream, rows, changed)
+    if layout.dialect.delimiter != "\t":
+        rows = ((row._replace(text=""), outcome) for row, outcome in rows)
+    tabs = replace(layout.dialect, delimiter="\t")
+    write_csv(stream, rows, replace(layout, dialect=tabs))
 
 
 def write_jsonl(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
     """One object a line: the input's cells as text, ours as numbers, booleans and null."""
     width = len(layout.columns)
     *names, surplus = _unique([*layout.columns, *layout.ours, SURPLUS])
-    for cells, outcome in rows:
+    for row, outcome in rows:
+        cells = row.cells
         padding = [None] * (width - len(cells))
         ours = map(_native, values_of(outcome))
         tree = dict(zip(names, [*cells[:width], *padding, *ours], strict=True))
@@ -189,7 +215,7 @@ def write_parquet(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None
     source = iter(rows)
     with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
         while group := list(islice(source, _ROW_GROUP)):
-            table = [_flat(cells, width, outcome) for cells, outcome in group]
+            table = [_flat(row.cells, width, outcome) for row, outcome in group]
             columns = [
                 pa.array(column, kind)
                 for column, (_, kind) in zip(zip(*table, strict=True), fields, strict=True)
@@ -228,9 +254,10 @@ def _unique(columns: Sequence[str]) -> list[str]:
 
 def _texts(outcomes: Sequence[Outcome]) -> Sequence[Sequence[str]]:
     """Our cells; of numbers the shortest text that means this float32."""
-    cosines = [each.similarity for each in outcomes if isinstance(each, Score)]
-    scales = (cosines, map(clip_score, cosines), map(similarity_01, cosines))
-    numbers = zip(*(map(str, np.fromiter(each, np.float32)) for each in scales), strict=True)
+    found = [each.similarity for each in outcomes if isinstance(each, Score)]
+    cosines = np.array(found, np.float64)
+    scales = (cosines, clip_score(cosines), similarity_01(cosines))
+    numbers = zip(*(map(str, each.astype(np.float32)) for each in scales), strict=True)
     return [
         ("", "", "", "", str(each.reason), one_line(each.detail))
         if isinstance(each, Rejection)

@@ -249,12 +249,12 @@ class FileScoring:
             new,
         )
 
-    def _counted(self, tally: Tally, journal: Journal) -> Iterator[tuple[Sequence[str], Outcome]]:
+    def _counted(self, tally: Tally, journal: Journal) -> Iterator[tuple[CsvRow, Outcome]]:
         with closing(iter(self.rows)) as rows:
             for outcomes in journal.blocks():
                 placed = list(islice(rows, len(outcomes)))
                 tally.count(outcomes, partial(_texts, self.rows, placed))
-                yield from zip([row.cells for _, row in placed], outcomes, strict=True)
+                yield from zip([row for _, row in placed], outcomes, strict=True)
             if next(rows, None):
                 raise ValueError(f"{journal.path}: fewer outcomes than rows")
 

@@ -186,14 +186,14 @@ def wait_for(
 
 
 @contextmanager
-def running_night() -> Iterator[Night]:
+def running_night(kind: Callable[..., HookedSite] = HookedSite) -> Iterator[Night]:
     """The whole stack with the hooks in its environment, in a folder of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="clip night ") as folder,
         closing(StatsdExporter()) as statsd,
         pytest.MonkeyPatch.context() as patched,
     ):
-        patched.setattr(stack_crew, "Site", partial(HookedSite, statsd_port=statsd.port))
+        patched.setattr(stack_crew, "Site", partial(kind, statsd_port=statsd.port))
         state = State(Path(folder))
         crew = Crew(state)
         try:

@@ -27,7 +27,7 @@ from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.sample.drawing import render
 from clip_scoring.sample.scenes import Colour, Pattern, random_scene
 from clip_scoring.scorer_options import ScorerOptions
-from clip_scoring.stores.csv_file import Dialect
+from clip_scoring.stores.csv_file import CsvRow, Dialect
 from clip_scoring.stores.csv_writing import without_formulas
 from clip_scoring.stores.label_files import read_labels
 from clip_scoring.stores.scored_file import Layout, write_csv
@@ -393,7 +393,7 @@ def test_the_same_cells_are_formulas_as_to_the_command_score(cells: list[str]) -
     stream = io.BytesIO()
     dialect = Dialect(",", "\r\n", bom=False, has_header=False)
     layout = Layout([""] * len(cells), dialect, excel_safe=True)
-    write_csv(stream, [(cells, Score(0.5, caption_truncated=False))], layout)
+    write_csv(stream, [(CsvRow(2, cells), Score(0.5, caption_truncated=False))], layout)
     by_score = next(csv.reader(io.StringIO(stream.getvalue().decode(), newline="")))
     assert by_score[: len(cells)] == without_formulas(cells)
 

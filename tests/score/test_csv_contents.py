@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clip_scoring.errors import ClipScoringError, ObjectUnreadable, SettingsInvalid
 from clip_scoring.file_options import FileOptions
-from clip_scoring.stores import csv_records
+from clip_scoring.stores import csv_file, csv_records
 from clip_scoring.stores.scored_file import COLUMNS
 from clip_scoring.wiring.files import FileResult, FileScoring
 from tests.score.fake import PretendScorer
@@ -97,6 +97,31 @@ def test_the_lines_of_a_row_end_as_those_of_the_input(folder: Path) -> None:
         result = score(path, force=True)
         content = result.output.read_bytes()
         assert content.count(end) == content.count(b"\n") - (end != b"\n")
+
+
+@pytest.mark.parametrize("block", [1, 7, 8, 9, 13, 40, 4096])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_row_keeps_its_own_quotes_wherever_it_is_cut_while_it_is_read(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, end: bytes, block: int
+) -> None:
+    monkeypatch.setattr(csv_file, "_BLOCK", block)
+    rows = [
+        b'"a","b"',
+        b'a "b",c',
+        b'"d\n\r\nd",""',
+        b'"","x ""y"" \n\n\n z"',
+        b"\xff,b",
+        b'"e", f ',
+    ]
+    path = written(folder, end.join([b"url,caption", b"", *rows[:3], b"", *rows[3:]]))
+    content = score(path).output.read_bytes()
+    _, tail = content.split(end, 1)
+    for row in rows:
+        line, tail = tail[: len(row)], tail[len(row) :]
+        assert line == row
+        _, tail = tail.split(end, 1)
+    assert not tail
+    assert [row[:2] for row in read(path) if row] == [row[:2] for row in read(score(path).output)]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.abc import MetaPathFinder
@@ -21,6 +22,8 @@ from types import ModuleType
 from typing import Any
 
 ORDERS = "orders.json"
+SHARES = "shares.jsonl"
+WORKER, SECONDS_A_BATCH = "CLIP_WORKER", "CLIP_SECONDS_A_BATCH"
 WIRING = "clip_scoring.wiring"
 STATEMENTS = {
     # name in queries.sql: (point before it is sent, point after it has taken effect)
@@ -77,6 +80,12 @@ class Bystander:
         marker.parent.mkdir(exist_ok=True)
         number = signal.Signals[wanted["signal"]]
         self.order = Order(wanted["point"], wanted["times"], number, marker)
+
+    def note_share(self, run_key: str, number: int) -> None:
+        """Which worker takes the shard, where the workers have names."""
+        if worker := os.environ.get(WORKER):
+            with (self.folder / SHARES).open("a") as shares:
+                shares.write(json.dumps([run_key, worker, number]) + "\n")
 
     def reached(self, point: str | None) -> None:
         if self.order is not None and point is not None:
@@ -152,16 +161,33 @@ def wrap_wiring(wiring: Any, bystander: Bystander) -> None:
     def scored(settings: Any, *, run_key: str, shard_id: int, **more: Any) -> Any:
         number = shard_number(settings.require_database_url(), shard_id)
         bystander.find_order(run_key, f"shard {number}")
+        bystander.note_share(run_key, number)
         return score(settings, run_key=run_key, shard_id=shard_id, **more)
 
     def scored_in_parts(run: Any, claim: Any, **parts: Any) -> Any:
         bystander.reached("claim returned")
+        parts = slowed(parts, float(os.environ.get(SECONDS_A_BATCH, "0")))
         result = score_shard(run, claim, **{**parts, **watched(parts, bystander)})
         bystander.reached("shard done")
         return result
 
     wiring.plan, wiring.finish = planned, finished
     wiring.score, wiring.score_shard = scored, scored_in_parts
+
+
+def slowed(parts: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """With seconds, a scorer without a model that takes just so long for each batch."""
+    if not seconds:
+        return parts
+    from clip_scoring.models.fake import FakeScorer
+
+    fake = FakeScorer()
+
+    def score(images: Any, captions: Any) -> Any:
+        time.sleep(seconds)  # what a GPU would take
+        return fake.score(images, captions)
+
+    return {**parts, "scorer": Told(parts["scorer"], "score", score)}
 
 
 def shard_number(database_url: str, shard_id: int) -> int:

@@ -8,7 +8,7 @@ if folder := os.environ.get("CLIP_CRASH_POINTS"):
     import crash_points
 
     crash_points.wait_for_wiring(Path(folder))
-    if "scheduler" in sys.orig_argv:
-        # Its executor forks the tasks: dozens of them share one import of torch.
+    if {"scheduler", "celery"} & {*sys.orig_argv}:
+        # Tasks are forked from these processes: dozens of them share one import of torch.
         import clip_scoring.models.clip
         import clip_scoring.wiring  # noqa: F401
