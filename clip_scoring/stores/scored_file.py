@@ -256,7 +256,7 @@ def _texts(outcomes: Sequence[Outcome]) -> Sequence[Sequence[str]]:
     """Our cells; of numbers the shortest text that means this float32."""
     found = [each.similarity for each in outcomes if isinstance(each, Score)]
     cosines: Any = np.array(found, np.float64)
-    scales = (cosines, clip_score(cosines), similarity_01(cosines))
+    scales: Sequence[Any] = (cosines, clip_score(cosines), similarity_01(cosines))
     numbers = zip(*(map(str, each.astype(np.float32)) for each in scales), strict=True)
     return [
         ("", "", "", "", str(each.reason), one_line(each.detail))
