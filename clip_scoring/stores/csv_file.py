@@ -7,9 +7,10 @@ import gzip
 import re
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -37,6 +38,10 @@ class CsvRow(NamedTuple):
     flaw: str = ""
     text: str = ""
     """As it stands in the file, without its line end; empty where only the cells are known."""
+
+
+_row: Callable[[tuple[int, list[str], str, str]], CsvRow] = partial(tuple.__new__, CsvRow)
+"""What CsvRow() does, in half the time: there are millions of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +167,7 @@ class CsvReading:
                 if len(cells) == width:
                     at = first - kept_from
                     text = "".join(kept[at : line - kept_from]) if line - first > 1 else kept[at]
-                    yield CsvRow(first, cells, "", text.rstrip("\r\n"))
+                    yield _row((first, cells, "", text.rstrip("\r\n")))
                 elif cells:
                     yield CsvRow(first, cells, _ragged(first, len(cells), width))
         except (csv.Error, _LineOverLimit):

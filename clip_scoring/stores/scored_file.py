@@ -27,6 +27,7 @@ COLUMNS = (
     "similarity", "clip_score", "similarity_01", "caption_truncated", "rejection",
     "rejection_detail",
 )  # fmt: skip
+_TRUNCATED = ("false", "true")
 SURPLUS = "surplus_cells"
 """Where JSON Lines and Parquet keep what a row has more than the header."""
 _ROWS_AT_ONCE, _ROW_GROUP = 250, 1_000
@@ -148,31 +149,33 @@ def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
     lines = _quoted_lines if quotes_all else _lines
     source = iter(rows)
     while group := list(islice(source, _ROWS_AT_ONCE)):
-        texts = _texts([outcome for _, outcome in group])
-        writer.write(lines(zip(group, texts, strict=True), writer, layout))
+        writer.write(lines(group, writer, layout))
 
 
-def _lines(pairs: Iterable[tuple[Row, Sequence[str]]], writer: CsvWriter, layout: Layout) -> str:
+def _lines(group: Sequence[Row], writer: CsvWriter, layout: Layout) -> str:
     """Rows as they stand in the file, with ours behind; only what may need quotes is quoted."""
-    delimiter, end = layout.dialect.delimiter, layout.dialect.line_end
+    delimiter, end, width = layout.dialect.delimiter, layout.dialect.line_end, len(layout.columns)
+    endings = [f"{delimiter}{each}{delimiter}{delimiter}{end}" for each in _TRUNCATED]
+    numbers = _numbers([outcome for _, outcome in group])
+    found = []
+    for row, outcome in group:
+        if row.text and isinstance(outcome, Score):
+            ours = delimiter.join(next(numbers)) + endings[outcome.caption_truncated]
+            found.append(f"{row.text}{delimiter}{ours}")
+        elif row.text:
+            found.append(f"{row.text}{delimiter}{writer.text([_ours(outcome, numbers)])}")
+        else:
+            found.append(writer.text([_joined(row.cells, _ours(outcome, numbers), width)]))
+    return "".join(found)
+
+
+def _quoted_lines(group: Sequence[Row], writer: CsvWriter, layout: Layout) -> str:
+    """Rows whose cells and ours are all quoted anew."""
     width = len(layout.columns)
-    return "".join(
-        [
-            f"{row.text}{delimiter}{delimiter.join(ours)}{end}"
-            if row.text and isinstance(outcome, Score)
-            else f"{row.text}{delimiter}{writer.text([ours])}"
-            if row.text
-            else writer.text([_joined(row.cells, ours, width)])
-            for (row, outcome), ours in pairs
-        ]
+    numbers = _numbers([outcome for _, outcome in group])
+    return writer.text(
+        [_joined(row.cells, _ours(outcome, numbers), width) for row, outcome in group]
     )
-
-
-def _quoted_lines(
-    pairs: Iterable[tuple[Row, Sequence[str]]], writer: CsvWriter, layout: Layout
-) -> str:
-    width = len(layout.columns)
-    return writer.text([_joined(row.cells, ours, width) for (row, _), ours in pairs])
 
 
 def _joined(cells: Sequence[str], ours: Sequence[str], width: int) -> Sequence[str]:
@@ -252,18 +255,19 @@ def _unique(columns: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _texts(outcomes: Sequence[Outcome]) -> Sequence[Sequence[str]]:
-    """Our cells; of numbers the shortest text that means this float32."""
+def _numbers(outcomes: Sequence[Outcome]) -> Iterator[Sequence[str]]:
+    """Our numbers of each score, as the shortest text that means this float32."""
     found = [each.similarity for each in outcomes if isinstance(each, Score)]
     cosines: Any = np.array(found, np.float64)
     scales: Sequence[Any] = (cosines, clip_score(cosines), similarity_01(cosines))
-    numbers = zip(*(map(str, each.astype(np.float32)) for each in scales), strict=True)
-    return [
-        ("", "", "", "", str(each.reason), one_line(each.detail))
-        if isinstance(each, Rejection)
-        else (*next(numbers), "true" if each.caption_truncated else "false", "", "")
-        for each in outcomes
-    ]
+    return zip(*(map(str, each.astype(np.float32)) for each in scales), strict=True)
+
+
+def _ours(outcome: Outcome, numbers: Iterator[Sequence[str]]) -> Sequence[str]:
+    """Our cells; a score takes the next of the numbers."""
+    if isinstance(outcome, Rejection):
+        return "", "", "", "", str(outcome.reason), one_line(outcome.detail)
+    return *next(numbers), _TRUNCATED[outcome.caption_truncated], "", ""
 
 
 def _packed(writes: Format) -> Format:

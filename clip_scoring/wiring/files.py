@@ -218,7 +218,8 @@ class FileScoring:
         size = self.scorer.options.batch_size
         with closing(iter(self.rows)) as rows:
             wanted = _rejected(rows, journal.outcomes(before=number)) if number else rows
-            records = (self.rows.record(*each) for each in wanted if each[0] > last)
+            record = self.rows.record
+            records = (record(place, row) for place, row in wanted if place > last)
             started = monotonic()
             while batch := list(islice(records, size)):
                 measures = Measures({"read": monotonic() - started})
