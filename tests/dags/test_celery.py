@@ -14,7 +14,7 @@ from tests.dags.night import SAMPLE_RECORDS, wait_for
 SHARDS = -(-SAMPLE_RECORDS // SHARD)
 GPU = ("gpu-a", "gpu-b")
 STAGES = {"read", "fetch", "decode", "score", "commit", "wall"}
-KILLED_AFTER = 3
+KILLED_AFTER = 2
 """Batches of the shard in whose middle its worker is lost."""
 
 
@@ -31,6 +31,15 @@ def workers(celery: CeleryNight) -> Iterator[Mapping[str, Running]]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def shared(celery: CeleryNight, workers: Mapping[str, Running]) -> CeleryNight:
+    """After a run that both workers scored."""
+    celery.trigger("shared")
+    assert celery.night.ended("shared") == "success"
+    assert all(part.alive() for part in workers.values())
+    return celery
+
+
 def committed_by_shard(celery: CeleryNight) -> dict[int, int]:
     """Outcomes of each shard of the latest run that is not done."""
     rows = celery.night.world.sql(
@@ -40,25 +49,21 @@ def committed_by_shard(celery: CeleryNight) -> dict[int, int]:
     return {int(str(number)): int(str(outcomes)) for number, outcomes in rows}
 
 
-def test_two_workers_share_the_shards_of_a_run(
-    celery: CeleryNight, workers: Mapping[str, Running]
-) -> None:
-    celery.trigger("shared")
-    assert celery.night.ended("shared") == "success"
-    shares = celery.shares("shared")
+def test_two_workers_share_the_shards_of_a_run(shared: CeleryNight) -> None:
+    shares = shared.shares("shared")
     assert sorted(number for _, number in shares) == list(range(SHARDS))
     of = {worker: [number for each, number in shares if each == worker] for worker in GPU}
-    assert min(map(len, of.values())) >= SHARDS // 2 - 1, of
-    assert all(part.alive() for part in workers.values())
+    assert min(map(len, of.values())) >= SHARDS // 4, of
 
 
-def test_opentelemetry_is_told_what_statsd_would_be(celery: CeleryNight) -> None:
-    by_reason = celery.night.world.sql("SELECT reason, count(*) FROM clip.rejection GROUP BY 1")
-    told = celery.collector.by
+def test_opentelemetry_is_told_what_statsd_would_be(shared: CeleryNight) -> None:
+    by_reason = dict(
+        shared.night.world.sql("SELECT reason, count(*) FROM clip.rejection GROUP BY reason")
+    )
+    told = shared.collector.by
     assert told("airflow.clip.scored", "source") == {"records": SAMPLE_RECORDS - 20}
-    assert told("airflow.clip.rejected", "reason") == dict(by_reason)
-    assert told("airflow.clip.stage", "stage").keys() == STAGES
-    assert set(told("airflow.clip.stage", "stage").values()) == {SAMPLE_RECORDS / BATCH}
+    assert told("airflow.clip.rejected", "reason") == by_reason
+    assert told("airflow.clip.stage", "stage") == dict.fromkeys(STAGES, SAMPLE_RECORDS / BATCH)
     for gauge in ("batch_size", "queue_depth", "backlog"):
         assert told(f"airflow.clip.{gauge}", "source").keys() == {"records"}
 
@@ -77,9 +82,6 @@ def test_a_worker_that_is_lost_in_the_middle_costs_a_batch_and_nothing_twice(
 
     lost = wait_for(shard_under_way, "shard of gpu-a in its middle") - 1
     kill_machine(workers["gpu-a"])
-    before = committed_by_shard(celery)[lost]
-    assert KILLED_AFTER * BATCH <= before < SHARD
-
     assert celery.night.ended("killed", limit_s=300.0) == "success"
     celery.night.world.check_invariants()
     tries = [worker for worker, number in celery.shares("killed") if number == lost]
@@ -90,7 +92,9 @@ def test_a_worker_that_is_lost_in_the_middle_costs_a_batch_and_nothing_twice(
         "JOIN clip.shard s ON s.id = h.shard_id WHERE s.number = :lost GROUP BY 1 ORDER BY 1",
         lost=lost,
     )
-    assert [(epoch, int(str(n))) for epoch, n in steps] == [(1, before), (2, SHARD - before)]
+    assert [epoch for epoch, _ in steps] == [1, 2]
+    first, second = (int(str(outcomes)) for _, outcomes in steps)
+    assert KILLED_AFTER * BATCH <= first < SHARD == first + second
     ((planned, scored, rejected),) = celery.night.world.sql(
         "SELECT planned, scored, rejected FROM clip.run WHERE run_key = :key",
         key=f"{DAG}/killed",
