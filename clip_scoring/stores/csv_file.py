@@ -153,9 +153,11 @@ class CsvReading:
 
         def blocks() -> Iterator[list[str]]:
             """The file's lines; kept are those of a record that is not whole yet, and the last."""
-            nonlocal kept, kept_from
+            nonlocal kept_from
             for block in _whole_lines(_plain(self._raw)):
-                kept, kept_from = kept[line - kept_from :] + block, line
+                del kept[: line - kept_from]
+                kept.extend(block)
+                kept_from = line
                 yield block
 
         reader = csv.reader(

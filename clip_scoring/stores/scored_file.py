@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from io import BufferedRandom
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -148,6 +148,8 @@ def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
     quotes_all = layout.excel_safe or layout.dialect.delimiter not in DELIMITERS
     lines = _quoted_lines if quotes_all else _lines
     source = iter(rows)
+    if not layout.dialect.has_header:
+        source = chain(map(_without_mark, islice(source, 1)), source)
     while group := list(islice(source, _ROWS_AT_ONCE)):
         writer.write(lines(group, writer, layout))
 
@@ -176,6 +178,12 @@ def _quoted_lines(group: Sequence[Row], writer: CsvWriter, layout: Layout) -> st
     return writer.text(
         [_joined(row.cells, _ours(outcome, numbers), width) for row, outcome in group]
     )
+
+
+def _without_mark(row_and_outcome: Row) -> Row:
+    """At the start of a file a cell that begins with a byte order mark has to be quoted."""
+    row, outcome = row_and_outcome
+    return (row._replace(text="") if row.text.startswith("\ufeff") else row), outcome
 
 
 def _joined(cells: Sequence[str], ours: Sequence[str], width: int) -> Sequence[str]:

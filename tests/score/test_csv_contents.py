@@ -124,6 +124,14 @@ def test_a_row_keeps_its_own_quotes_wherever_it_is_cut_while_it_is_read(
     assert [row[:2] for row in read(path) if row] == [row[:2] for row in read(score(path).output)]
 
 
+def test_a_mark_in_the_first_cell_that_is_written_is_not_taken_for_that_of_the_file(
+    folder: Path,
+) -> None:
+    path = written(folder, b'\n\xef\xbb\xbf"a,b\nc,"d"\n')
+    result = score(path, has_header=False, image_column="1", caption_column="2")
+    assert [row[:2] for row in read(result.output)] == [['\ufeff"a', "b"], ["c", "d"]]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
