@@ -18,7 +18,7 @@ from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from clip_scoring.wiring.files import Progress as Standing
+    from clip_scoring.files.score import Progress as Standing
 
 EVERY_SECONDS = 10.0
 """Between two lines where no bar can be drawn."""

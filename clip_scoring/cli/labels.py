@@ -19,7 +19,7 @@ from clip_scoring.cli.console import Stop, say, told_to_stop, watching
 
 if TYPE_CHECKING:
     from clip_scoring.cli.runs import Commands
-    from clip_scoring.wiring.labels import Classified
+    from clip_scoring.files.classify import Classified
 
 CLASSIFY = """\
 Say which of the labels fits each image of a CSV file best, without having seen an example of any
@@ -144,7 +144,7 @@ def _add_parts(group: argparse._ArgumentGroup) -> None:
 
 
 def _classify(_: object, arguments: argparse.Namespace) -> None:
-    from clip_scoring.wiring.labels import (  # noqa: PLC0415  # --help must not wait
+    from clip_scoring.files.classify import (  # noqa: PLC0415  # --help must not wait
         Classification,
         LabelOptions,
     )
@@ -174,7 +174,7 @@ def _summary(found: Classified) -> str:
 
 
 def _split(_: object, arguments: argparse.Namespace) -> None:
-    from clip_scoring.stores.split_files import (  # noqa: PLC0415  # as above
+    from clip_scoring.files.split import (  # noqa: PLC0415  # as above
         SplitOptions,
         split_file,
     )

@@ -24,7 +24,7 @@ from clip_scoring.settings import Settings
 
 if TYPE_CHECKING:
     from clip_scoring.cli.runs import Commands
-    from clip_scoring.wiring.files import FileResult, FileScoring
+    from clip_scoring.files.score import FileResult, FileScoring
 
 DESCRIPTION = """\
 Score the pairs of a CSV file. All its columns come out as they were, then similarity, clip_score,
@@ -146,8 +146,8 @@ def _add_course(group: argparse._ArgumentGroup) -> None:
 def _score(_: Settings, arguments: argparse.Namespace) -> None:
     given = merged(vars(arguments))
     options = FileOptions.of(given)
-    from clip_scoring.wiring.file_reports import require_places  # noqa: PLC0415  # as above
-    from clip_scoring.wiring.files import FileScoring  # noqa: PLC0415  # --help must not wait
+    from clip_scoring.files.report import require_places  # noqa: PLC0415  # as above
+    from clip_scoring.files.score import FileScoring  # noqa: PLC0415  # --help must not wait
 
     stop = Stop()
     require_places(options, *(Path(given[e]) if e in given else None for e in _BESIDE))
@@ -168,7 +168,7 @@ def _score(_: Settings, arguments: argparse.Namespace) -> None:
 
 
 def _write_more(scoring: FileScoring, result: FileResult, given: Mapping[str, Any]) -> None:
-    from clip_scoring.wiring import file_reports  # noqa: PLC0415  # as above
+    from clip_scoring.files import report as file_reports  # noqa: PLC0415  # as above
 
     if "metrics" in given:
         file_reports.write_metrics(result, Path(given["metrics"]))

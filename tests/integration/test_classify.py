@@ -22,17 +22,17 @@ from numpy.typing import NDArray
 
 from clip_scoring.cli import main
 from clip_scoring.errors import ClipScoringError, ObjectUnreadable, SettingsInvalid
+from clip_scoring.files import classify as wiring
+from clip_scoring.files.classify import Classification, Classified, LabelOptions
+from clip_scoring.files.csv_writer import without_formulas
+from clip_scoring.files.labels import read_labels
+from clip_scoring.files.reader import CsvRow, Dialect
+from clip_scoring.files.writer import Layout, write_csv
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.sample.drawing import render
 from clip_scoring.sample.scenes import Colour, Pattern, random_scene
 from clip_scoring.scorer_options import ScorerOptions
-from clip_scoring.stores.csv_file import CsvRow, Dialect
-from clip_scoring.stores.csv_writing import without_formulas
-from clip_scoring.stores.label_files import read_labels
-from clip_scoring.stores.scored_file import Layout, write_csv
-from clip_scoring.wiring import labels as wiring
-from clip_scoring.wiring.labels import Classification, Classified, LabelOptions
 
 LABELS = ["cat", "dog", "a red, round thing"]
 OURS = ["label", "probability", *(f"p_{each}" for each in LABELS), "rejection", "rejection_detail"]

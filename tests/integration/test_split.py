@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_scoring.cli import main
-from clip_scoring.splitting import part_of
-from clip_scoring.stores.split_files import SplitOptions, split_file
+from clip_scoring.files.split import SplitOptions, split_file
+from clip_scoring.files.splitting import part_of
 
 THREE = "0.7,0.2,0.1"
 CELL = st.text(

@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from clip_scoring.cli import parser
 from clip_scoring.cli.config import read_config
-from clip_scoring.stores.scored_file import COLUMNS
+from clip_scoring.files.writer import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCORE, LIBRARY = DOCS / "score.md", DOCS / "library.md"

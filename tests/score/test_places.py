@@ -13,10 +13,10 @@ import pytest
 from clip_scoring.cli.config import read_config
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.file_options import FileOptions
+from clip_scoring.files import score as files
+from clip_scoring.files.writer import _unique
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Record, Rejection
-from clip_scoring.stores.scored_file import _unique
-from clip_scoring.wiring import files
 from tests.score import fake
 from tests.score.kills import REPOSITORY, call, command, environment, pairs_file
 from tests.score.test_csv_contents import score

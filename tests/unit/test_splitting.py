@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clip_scoring import splitting
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.splitting import parse_names, parse_ratios, part_of, usual_names
+from clip_scoring.files import splitting
+from clip_scoring.files.splitting import parse_names, parse_ratios, part_of, usual_names
 
 THREE = (0.7, 0.2, 0.1)
 VALUES = [f"https://example.org/{number}.jpg" for number in range(20_000)]

@@ -7,8 +7,8 @@ from random import Random
 
 import pytest
 
+from clip_scoring.files.tally import MATRIX_PAIRS, SHOWN, Tally
 from clip_scoring.records import Reason, Rejection, Score
-from clip_scoring.tally import MATRIX_PAIRS, SHOWN, Tally
 
 BLOCK = 7
 

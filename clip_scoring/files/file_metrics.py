@@ -6,10 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from clip_scoring.files.tally import Tally
 from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.measures import Measures
 from clip_scoring.runs import bottleneck
-from clip_scoring.tally import Tally
 
 _STAGES = ("read", "fetch", "decode", "score", "commit")
 

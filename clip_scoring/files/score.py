@@ -16,23 +16,23 @@ from typing import cast
 
 from clip_scoring.errors import Interrupted, SettingsInvalid
 from clip_scoring.file_options import FileOptions
-from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.measures import Measures
-from clip_scoring.ports import DecodedImage
-from clip_scoring.records import Outcome, Record, Rejection
-from clip_scoring.scorer_options import ScorerChoices
-from clip_scoring.scoring import Read, ScoredBatch
-from clip_scoring.stores.csv_file import CsvRow
-from clip_scoring.stores.journal import Entry, Journal
-from clip_scoring.stores.pair_rows import PairRows
-from clip_scoring.stores.scored_file import (
+from clip_scoring.files.journal import Entry, Journal
+from clip_scoring.files.pair_rows import PairRows
+from clip_scoring.files.reader import CsvRow
+from clip_scoring.files.tally import ScoredPair, Tally
+from clip_scoring.files.writer import (
     Layout,
     format_of,
     require_apart,
     require_place,
     written_whole,
 )
-from clip_scoring.tally import ScoredPair, Tally
+from clip_scoring.fingerprint import Fingerprint
+from clip_scoring.measures import Measures
+from clip_scoring.ports import DecodedImage
+from clip_scoring.records import Outcome, Record, Rejection
+from clip_scoring.scorer_options import ScorerChoices
+from clip_scoring.scoring import Read, ScoredBatch
 from clip_scoring.wiring.pairs import Scorer, rooted
 
 SYNC_SECONDS = 10.0

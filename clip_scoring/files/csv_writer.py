@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import StringIO
 from typing import BinaryIO
 
-from clip_scoring.stores.csv_file import Dialect
+from clip_scoring.files.reader import Dialect
 
 _END = "\r\n"
 """csv.writer quotes a cell's line ends only where they are its own, so its own are both of them."""

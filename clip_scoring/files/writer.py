@@ -16,11 +16,11 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.files.csv_writer import CsvWriter
+from clip_scoring.files.journal import named_errors, sync_folder
+from clip_scoring.files.reader import DELIMITERS, CsvRow, Dialect
 from clip_scoring.records import Outcome, Rejection, Score
 from clip_scoring.similarity import clip_score, similarity_01
-from clip_scoring.stores.csv_file import DELIMITERS, CsvRow, Dialect
-from clip_scoring.stores.csv_writing import CsvWriter
-from clip_scoring.stores.journal import named_errors, sync_folder
 from clip_scoring.stores.objects import one_line
 
 COLUMNS = (

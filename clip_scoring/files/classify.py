@@ -14,21 +14,21 @@ import numpy as np
 
 from clip_scoring.errors import Interrupted, SettingsInvalid
 from clip_scoring.file_options import FileOptions
-from clip_scoring.measures import Measures
-from clip_scoring.ports import DecodedImage, LoadedImages
-from clip_scoring.records import Reason, Record, Rejection, screen_caption
-from clip_scoring.scorer_options import ScorerChoices
-from clip_scoring.scoring import Read, load_ahead
-from clip_scoring.stores.csv_file import CsvFile, CsvReading, CsvRow
-from clip_scoring.stores.label_files import (
+from clip_scoring.files.labels import (
     LabelLayout,
     Verdict,
     read_labels,
     require_place,
     write_labelled,
 )
-from clip_scoring.stores.scored_file import written_whole
-from clip_scoring.wiring.files import Progress, Stopping, Watch
+from clip_scoring.files.reader import CsvFile, CsvReading, CsvRow
+from clip_scoring.files.score import Progress, Stopping, Watch
+from clip_scoring.files.writer import written_whole
+from clip_scoring.measures import Measures
+from clip_scoring.ports import DecodedImage, LoadedImages
+from clip_scoring.records import Reason, Record, Rejection, screen_caption
+from clip_scoring.scorer_options import ScorerChoices
+from clip_scoring.scoring import Read, load_ahead
 from clip_scoring.wiring.pairs import Scorer, rooted
 
 LABEL = "{label}"

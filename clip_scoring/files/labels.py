@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
+from clip_scoring.files.csv_writer import CsvWriter
+from clip_scoring.files.reader import Dialect
 from clip_scoring.records import Rejection
-from clip_scoring.stores.csv_file import Dialect
-from clip_scoring.stores.csv_writing import CsvWriter
 from clip_scoring.stores.objects import one_line
 
 MOST_LABELS = 10_000
