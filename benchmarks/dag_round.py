@@ -33,17 +33,17 @@ def by_dag(run_key: str, records: int) -> float:
 
 def by_library(run_key: str, records: int) -> float:
     """What the tasks call, without Airflow."""
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
     from clip_scoring.options import RunOptions  # noqa: PLC0415  # as above
     from clip_scoring.runs import Trigger  # noqa: PLC0415  # as above
     from clip_scoring.settings import Settings  # noqa: PLC0415  # as above
 
     settings, options = Settings.from_environment(), RunOptions.of_params(_options(records))
-    plan = wiring.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
+    plan = nightly.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
     started = perf_counter()
-    wiring.score(settings, run_key=run_key, shard_id=plan.shards[0].shard_id, weights=None)
+    nightly.score(settings, run_key=run_key, shard_id=plan.shards[0].shard_id, weights=None)
     seconds = perf_counter() - started
-    wiring.finish(settings, run_key=run_key)
+    nightly.finish(settings, run_key=run_key)
     return seconds
 
 

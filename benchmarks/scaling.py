@@ -29,9 +29,9 @@ DAYS_A_YEAR = 365
 MOST_SHARDS = 1000
 """Of one run, `clip_scoring.shards`; a shard has one worker."""
 CONNECTIONS_A_WORKER = 2
-"""One commits, one reads ahead: `clip_scoring.wiring`."""
+"""One commits, one reads ahead: `clip_scoring.nightly`."""
 CONNECTIONS_BESIDE = 6
-"""Four of the pages (`clip_scoring.wiring.pages`), two of planning or finishing."""
+"""Four of the pages (`clip_scoring.nightly.pages`), two of planning or finishing."""
 SETTLED_RECORDS = 3 * MILLION
 """In the source of `plan 3,000,000, half of them settled`."""
 SHARD_WANTED = 10_000

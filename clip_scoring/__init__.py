@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 
 if TYPE_CHECKING:
-    from clip_scoring.wiring.pairs import Scorer, score_pairs
+    from clip_scoring.api import Scorer, score_pairs
 
 __all__ = ["Outcome", "Reason", "Record", "Rejection", "Score", "Scorer", "score_pairs"]
 
@@ -22,5 +22,5 @@ __all__ = ["Outcome", "Reason", "Record", "Rejection", "Score", "Scorer", "score
 def __getattr__(name: str) -> Any:
     """Names that need torch or clients are imported when somebody asks for them."""
     if name in {"Scorer", "score_pairs"}:
-        return getattr(import_module("clip_scoring.wiring.pairs"), name)
+        return getattr(import_module("clip_scoring.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

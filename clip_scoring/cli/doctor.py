@@ -29,13 +29,13 @@ def add_commands(commands: Commands) -> None:
 
 def _doctor(_: None, arguments: argparse.Namespace) -> int:
     try:
-        from clip_scoring.wiring.doctor import examine  # noqa: PLC0415  # --help must not wait
-        from clip_scoring.wiring.findings import Verdict  # noqa: PLC0415  # as above
+        from clip_scoring.doctor.checks import examine  # noqa: PLC0415  # --help must not wait
+        from clip_scoring.doctor.findings import Verdict  # noqa: PLC0415  # as above
     except ModuleNotFoundError as broken:
         if (broken.name or "").startswith("clip_scoring"):
             raise
         raise SettingsInvalid(f"{broken}: install the packages anew, make clean setup") from broken
-    logging.getLogger("clip_scoring.wiring").setLevel(logging.WARNING)  # said here
+    logging.getLogger("clip_scoring.nightly").setLevel(logging.WARNING)  # said here
     found = []
     for each in examine(Settings.from_environment):
         found.append(each)

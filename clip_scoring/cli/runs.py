@@ -28,46 +28,46 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _upgrade(settings: Settings, _: argparse.Namespace) -> None:
-    from clip_scoring import wiring  # noqa: PLC0415  # --help must not wait for it
+    from clip_scoring import nightly  # noqa: PLC0415  # --help must not wait for it
 
-    print(f"schema clip is at version {wiring.upgrade_database(settings)}")
+    print(f"schema clip is at version {nightly.upgrade_database(settings)}")
 
 
 def _roles(settings: Settings, _: argparse.Namespace) -> None:
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
 
-    wiring.grant_roles(settings)
+    nightly.grant_roles(settings)
     print("roles clip_owner, clip_worker and clip_reader have their rights on schema clip")
 
 
 def _sample(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
 
     arguments.to.mkdir(parents=True, exist_ok=True)
-    changed = wiring.load_sample(settings, arguments.to)
+    changed = nightly.load_sample(settings, arguments.to)
     print(f"sample records in {arguments.to}, {changed} rows of clip.record changed")
 
 
 def _plan(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
 
     options = _options(arguments)
     if arguments.dry_run:
-        print(wiring.plan_dry(settings, options))
+        print(nightly.plan_dry(settings, options))
         return
     for shard in _planned(settings, options, _run_key(arguments)).shards:
         print(f"shard {shard.label}: {shard.planned} records")
 
 
 def _run(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
 
     options, run_key = _options(arguments), _run_key(arguments)
     plan = _planned(settings, options, run_key)
-    processes = arguments.processes or wiring.best_processes(settings, plan)
+    processes = arguments.processes or nightly.best_processes(settings, plan)
     with _helpers(processes, run_key, options.weights):
         _score_shards(settings, run_key, options.weights, processes)
-    summary = wiring.finish(settings, run_key=run_key, gates=options.gates)
+    summary = nightly.finish(settings, run_key=run_key, gates=options.gates)
     print(summary)
     if summary.failures:
         raise RunFailed("; ".join(summary.failures))
@@ -89,9 +89,9 @@ def _end_with(parent: int) -> None:
 
 
 def _score_shards(settings: Settings, run_key: str, weights: str | None, processes: int) -> None:
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
 
-    for result in wiring.work(
+    for result in nightly.work(
         settings, run_key=run_key, weights=weights, wait=_wait_for_others, processes=processes
     ):
         print(f"shard done: scored {result.scored}  rejected {result.rejected}", flush=True)
@@ -118,25 +118,25 @@ def _helpers(processes: int, run_key: str, weights: str | None) -> Iterator[None
 
 
 def _status(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
 
-    for line in wiring.status(
+    for line in nightly.status(
         settings, run_key=arguments.run_key, source=arguments.source, most=arguments.runs
     ):
         print(line)
 
 
 def _export(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring.wiring import upkeep  # noqa: PLC0415  # as above
+    from clip_scoring.nightly import maintenance as upkeep  # noqa: PLC0415  # as above
 
     done = upkeep.export_run(settings, run_key=arguments.run_key, to=arguments.to)
     print(f"{done.rows} outcomes in {done.uri}")
 
 
 def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:
-    from clip_scoring import wiring  # noqa: PLC0415  # as above
+    from clip_scoring import nightly  # noqa: PLC0415  # as above
 
-    plan = wiring.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
+    plan = nightly.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
     print(
         f"run {run_key}: {plan.planned} records in {len(plan.shards)} shards, {plan.held} held",
         flush=True,

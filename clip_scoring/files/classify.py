@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from clip_scoring.api import Scorer, rooted
 from clip_scoring.errors import Interrupted, SettingsInvalid
 from clip_scoring.file_options import FileOptions
 from clip_scoring.files.labels import (
@@ -29,7 +30,6 @@ from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
 from clip_scoring.scorer_options import ScorerChoices
 from clip_scoring.scoring import Read, load_ahead
-from clip_scoring.wiring.pairs import Scorer, rooted
 
 LABEL = "{label}"
 _ANY_CAPTION = "image"

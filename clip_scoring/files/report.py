@@ -21,7 +21,7 @@ from clip_scoring.files.tally import MATRIX_PAIRS, ScoredPair
 from clip_scoring.files.writer import require_apart, write_whole
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Rejection
-from clip_scoring.wiring.parts import cores_here
+from clip_scoring.wiring import cores_here
 
 _PACKAGES = ("clip-scoring", "torch", "transformers", "pillow", "numpy")
 _QUALITY = 85

@@ -14,6 +14,7 @@ from random import Random
 from time import monotonic
 from typing import cast
 
+from clip_scoring.api import Scorer, rooted
 from clip_scoring.errors import Interrupted, SettingsInvalid
 from clip_scoring.file_options import FileOptions
 from clip_scoring.files.journal import Entry, Journal
@@ -33,7 +34,6 @@ from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Record, Rejection
 from clip_scoring.scorer_options import ScorerChoices
 from clip_scoring.scoring import Read, ScoredBatch
-from clip_scoring.wiring.pairs import Scorer, rooted
 
 SYNC_SECONDS = 10.0
 """However slowly pairs come, so much work at most is not yet safe."""

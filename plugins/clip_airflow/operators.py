@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PREVIEW = "preview"
 """The XCom in which a dry run says what a run would plan."""
 
-# clip_scoring.wiring is imported inside execute: it loads a database driver, and scoring loads
+# clip_scoring.nightly is imported inside execute: it loads a database driver, and scoring loads
 # torch, neither of which parsing a DAG may need.
 
 
@@ -56,22 +56,22 @@ class PlanRunOperator(BaseOperator):
             return self._plan(context, options)
 
     def _preview(self, context: Context, options: RunOptions) -> None:
-        from clip_scoring import wiring  # noqa: PLC0415
+        from clip_scoring import nightly  # noqa: PLC0415
 
-        preview = wiring.plan_dry(worker_settings(), options)
+        preview = nightly.plan_dry(worker_settings(), options)
         self.log.info("dry run: %s", preview)
         context["ti"].xcom_push(key=PREVIEW, value=preview.parts())
 
     def _plan(self, context: Context, options: RunOptions) -> list[dict[str, Any]]:
-        from clip_scoring import wiring  # noqa: PLC0415
+        from clip_scoring import nightly  # noqa: PLC0415
 
         settings, run_key = worker_settings(), run_key_of(context)
-        plan = wiring.plan(settings, options, run_key=run_key, trigger=trigger_of(context))
+        plan = nightly.plan(settings, options, run_key=run_key, trigger=trigger_of(context))
         self.log.info(
             "run %d: %d records in %d shards, %d held by another run",
             plan.run_id, plan.planned, len(plan.shards), plan.held,
         )  # fmt: skip
-        tell_left(options.source, wiring.left(settings, run_key=run_key))
+        tell_left(options.source, nightly.left(settings, run_key=run_key))
         return [{"shard_id": each.shard_id, "shard_label": each.label} for each in plan.shards]
 
 
@@ -89,13 +89,13 @@ class ScoreShardOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Counts of what this try committed."""
-        from clip_scoring import wiring  # noqa: PLC0415
+        from clip_scoring import nightly  # noqa: PLC0415
 
         if is_supervised():
             die_with_parent()
         with _leaving_word(context):
             options, settings, run_key = options_of(context), worker_settings(), run_key_of(context)
-            result = wiring.score(
+            result = nightly.score(
                 settings,
                 run_key=run_key,
                 shard_id=self.shard_id,
@@ -103,7 +103,7 @@ class ScoreShardOperator(BaseOperator):
                 stopping=self._stopping.is_set,
                 committed=tell_batches(options.source),
             )
-            tell_left(options.source, wiring.left(settings, run_key=run_key))
+            tell_left(options.source, nightly.left(settings, run_key=run_key))
         self.log.info("shard %s: %s", self.shard_label, result)
         return {"scored": result.scored, "rejected": result.rejected, "epoch": result.epoch}
 
@@ -122,15 +122,15 @@ class FinishRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """The run's counts; raises when a shard failed, a count is off or a gate tripped."""
-        from clip_scoring import wiring  # noqa: PLC0415
+        from clip_scoring import nightly  # noqa: PLC0415
 
         with _leaving_word(context):
             options = options_of(context)
             if options.dry_run:
                 return {}
             settings, run_key = worker_settings(), run_key_of(context)
-            summary = wiring.finish(settings, run_key=run_key, gates=options.gates)
-            tell_left(options.source, wiring.left(settings, run_key=run_key))
+            summary = nightly.finish(settings, run_key=run_key, gates=options.gates)
+            tell_left(options.source, nightly.left(settings, run_key=run_key))
         self.log.info("%s", summary)
         if summary.failures:
             context["ti"].xcom_push(key=FIGURES, value=figures_of(summary))

@@ -16,7 +16,7 @@ from clip_scoring.settings import Settings
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-# clip_scoring.wiring is imported inside execute: it loads a database driver, which parsing a DAG
+# clip_scoring.nightly is imported inside execute: it loads a database driver, which parsing a DAG
 # may not need.
 
 _RUN_KEY = r"[A-Za-z0-9_.~:+/@-]{1,500}"
@@ -76,7 +76,7 @@ class ExportRunsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Each file with its number of rows; running it again replaces the files."""
-        from clip_scoring.wiring import upkeep  # noqa: PLC0415
+        from clip_scoring.nightly import maintenance as upkeep  # noqa: PLC0415
 
         run_keys, settings, files = run_keys_of(context), worker_settings(), []
         for run_key in run_keys:
@@ -91,7 +91,7 @@ class MaintainOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """How many of each were let go."""
-        from clip_scoring.wiring import upkeep  # noqa: PLC0415
+        from clip_scoring.nightly import maintenance as upkeep  # noqa: PLC0415
 
         days = {name: context["params"][name] for name in maintain_params()}
         done = upkeep.maintain(worker_settings(), **days)

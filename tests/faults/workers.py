@@ -92,7 +92,7 @@ class LedgerSink(PostgresSink):
 
 
 class Worker:
-    """The same parts and the same order of calls as `clip_scoring.wiring`."""
+    """The same parts and the same order of calls as `clip_scoring.nightly`."""
 
     def __init__(self, orders: Orders) -> None:
         engine = connect_engine(orders.url)

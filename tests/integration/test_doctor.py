@@ -462,7 +462,7 @@ def test_a_broken_registration_file_leaves_the_machine_to_be_looked_at(
 def test_a_package_that_cannot_be_imported_at_all_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "clip_scoring.wiring.doctor", raising=False)
+    monkeypatch.delitem(sys.modules, "clip_scoring.doctor.checks", raising=False)
     monkeypatch.setitem(sys.modules, "sqlalchemy.exc", None)
     assert main(["doctor"]) == 2
     told = capsys.readouterr().err.splitlines()
@@ -474,7 +474,7 @@ def test_a_package_that_cannot_be_imported_at_all_is_one_line(
 def test_a_mistake_in_the_program_itself_is_not_taken_for_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "clip_scoring.wiring.doctor", None)
+    monkeypatch.setitem(sys.modules, "clip_scoring.doctor.checks", None)
     with pytest.raises(ModuleNotFoundError):
         main(["doctor"])
 

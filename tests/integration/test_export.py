@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from clip_scoring.cli import EXIT_DONE, EXIT_WRONG_USE, main
 from clip_scoring.errors import ObjectStoreUnavailable, RunNotFound, SettingsInvalid
+from clip_scoring.nightly.maintenance import export_run
 from clip_scoring.registrations import (
     BucketPlace,
     ExportBucket,
@@ -38,7 +39,6 @@ from clip_scoring.stores.file_source import FileSource
 from clip_scoring.stores.local_files import LocalFiles
 from clip_scoring.stores.rows_csv import CsvRows
 from clip_scoring.stores.s3 import S3Objects, connect_s3
-from clip_scoring.wiring.upkeep import export_run
 from tests.s3 import Answer, FaultProxy, access_to
 from tests.world import World
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clip_scoring import wiring
+from clip_scoring import nightly
 from clip_scoring.errors import Interrupted
 from clip_scoring.options import RunOptions
 from clip_scoring.runs import Trigger
@@ -51,22 +51,22 @@ def settings_of(
 
 def score_half(settings: Settings) -> None:
     """The run `night`: one shard done, the next one stopped within, the last one untouched."""
-    plan = wiring.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
+    plan = nightly.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
     first, second, _ = (shard.shard_id for shard in plan.shards)
-    wiring.score(settings, run_key="night", shard_id=first, weights=None)
+    nightly.score(settings, run_key="night", shard_id=first, weights=None)
     done: list[object] = []
     with pytest.raises(Interrupted):
-        wiring.score(
+        nightly.score(
             settings, run_key="night", shard_id=second, weights=None,
             stopping=lambda: len(done) == 2, committed=done.append,
         )  # fmt: skip
 
 
 def unbroken(settings: Settings) -> None:
-    plan = wiring.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
+    plan = nightly.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
     for shard in plan.shards:
-        wiring.score(settings, run_key="night", shard_id=shard.shard_id, weights=None)
-    wiring.finish(settings, run_key="night")
+        nightly.score(settings, run_key="night", shard_id=shard.shard_id, weights=None)
+    nightly.finish(settings, run_key="night")
 
 
 def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_restore(
@@ -81,7 +81,7 @@ def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_re
         assert language == "console", language
         for command, shown in commands(block):
             if "doctor" in command:
-                wiring.load_sample(settings, tmp_path / "sample")
+                nightly.load_sample(settings, tmp_path / "sample")
             if "pg_dump" in command:
                 world.sql("TRUNCATE clip.score, clip.rejection, clip.shard, clip.run CASCADE")
                 score_half(settings)
@@ -92,7 +92,7 @@ def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_re
     assert world.sql("SELECT epoch FROM clip.shard ORDER BY number") == [(1,), (2,), (1,)]
 
     other, _ = settings_of(database)
-    wiring.load_sample(other, tmp_path / "sample")
+    nightly.load_sample(other, tmp_path / "sample")
     unbroken(other)
     assert world.sql(SCORES) == World(connect_engine(database)).sql(SCORES)
 

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-from clip_scoring import wiring
+from clip_scoring import nightly
 from clip_scoring.options import RunOptions
 from clip_scoring.runs import RunSummary, Trigger
 from clip_scoring.sample.records import SampleKind
@@ -27,13 +27,13 @@ def scored(
     settings = Settings.from_environment(
         {"CLIP_SCORING_DATABASE_URL": database, "CLIP_SCORING_SOURCES": str(sources_file(folder))}
     )
-    assert wiring.load_sample(settings, folder) == 240
-    assert wiring.load_sample(settings, folder) == 0
+    assert nightly.load_sample(settings, folder) == 240
+    assert nightly.load_sample(settings, folder) == 0
     options = RunOptions.of_params({"day": "2026-01-03", "shard_size": 100})
-    plan = wiring.plan(settings, options, run_key="sample", trigger=Trigger.CLI)
+    plan = nightly.plan(settings, options, run_key="sample", trigger=Trigger.CLI)
     for shard in plan.shards:
-        wiring.score(settings, run_key="sample", shard_id=shard.shard_id, weights=None)
-    summary = wiring.finish(settings, run_key="sample")
+        nightly.score(settings, run_key="sample", shard_id=shard.shard_id, weights=None)
+    summary = nightly.finish(settings, run_key="sample")
     listed = json.loads((folder / "records.json").read_text())
     return world, summary, {str(each["key"]): each for each in listed}
 

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from clip_scoring.errors import SettingsInvalid, ShardLost
 from clip_scoring.models.fake import FAKE_FINGERPRINT
+from clip_scoring.nightly.maintenance import maintain
 from clip_scoring.registrations import Registrations, SourceRegistration
 from clip_scoring.runs import WindowKind
 from clip_scoring.settings import Settings
@@ -17,7 +18,6 @@ from clip_scoring.stores.database import connect_engine, transaction
 from clip_scoring.stores.postgres_sink import PostgresSink
 from clip_scoring.stores.roles import grant_roles
 from clip_scoring.stores.upkeep import PostgresUpkeep
-from clip_scoring.wiring.upkeep import maintain
 from tests.world import DAY, World
 
 MONTH = timedelta(days=30)

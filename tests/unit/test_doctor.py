@@ -11,12 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clip_scoring.errors import DeviceLost
-from clip_scoring.models import gpus
-from clip_scoring.models.gpus import Gpu
-from clip_scoring.stores.place_health import Listing
-from clip_scoring.stores.postgres_health import Rights
-from clip_scoring.wiring.findings import (
+from clip_scoring.doctor.findings import (
     EXTRAS,
     PACKAGES,
     Verdict,
@@ -31,6 +26,11 @@ from clip_scoring.wiring.findings import (
     python_finding,
     rights_finding,
 )
+from clip_scoring.doctor.places import Listing
+from clip_scoring.errors import DeviceLost
+from clip_scoring.models import gpus
+from clip_scoring.models.gpus import Gpu
+from clip_scoring.stores.postgres_health import Rights
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 GIB = 2**30

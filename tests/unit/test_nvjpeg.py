@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from clip_scoring import wiring as parts
 from clip_scoring.errors import DeviceLost, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.geometry import Fit, Geometry
@@ -38,7 +39,6 @@ from clip_scoring.ports import Pixels
 from clip_scoring.registrations import Registrations
 from clip_scoring.selftest import self_test
 from clip_scoring.settings import Compute, Settings
-from clip_scoring.wiring import parts
 from tests.unit.test_decode import encoded, shortest
 from tests.unit.test_tier_fast import photograph
 

@@ -29,10 +29,10 @@ from benchmarks.scaling import (
     measured,
     table,
 )
-from clip_scoring import wiring
+from clip_scoring import nightly
+from clip_scoring.nightly import pages
 from clip_scoring.runs import RunRequest
 from clip_scoring.shards import shard_size
-from clip_scoring.wiring import pages
 
 ROUND = {
     "load 640x480": 400.0, "load mix": 200.0, "fast 640x480": 300.0, "fast mix": 120.0,
@@ -231,7 +231,7 @@ def test_what_the_model_says_of_the_code_is_so() -> None:
     assert defaults["shard_size"] == scaling.SHARD_WANTED
     size = shard_size(300_000_000, wanted=scaling.SHARD_WANTED, batch_size=1)
     assert 300_000_000 / size == scaling.MOST_SHARDS
-    assert f"kept={scaling.CONNECTIONS_A_WORKER})" in inspect.getsource(wiring)
+    assert f"kept={scaling.CONNECTIONS_A_WORKER})" in inspect.getsource(nightly)
     assert scaling.CONNECTIONS_BESIDE == pages._CONNECTIONS + 2
 
 

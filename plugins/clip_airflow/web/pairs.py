@@ -9,8 +9,8 @@ from typing import Any
 from clip_scoring.errors import ClipScoringError
 from clip_scoring.images.fetcher import located
 from clip_scoring.images.refusal import Refused
+from clip_scoring.nightly.pages import Pages
 from clip_scoring.records import Record
-from clip_scoring.wiring.pages import Pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from functools import lru_cache
 from clip_airflow.connections import reader_settings
 from clip_airflow.web.figures import Price
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.nightly.pages import Pages, Thumbnails
 from clip_scoring.settings import Settings
-from clip_scoring.wiring.pages import Pages, Thumbnails
 
 _PRICE = "CLIP_SCORING_PRICE_PER_HOUR"
 

@@ -24,7 +24,7 @@ from typing import Any
 ORDERS = "orders.json"
 SHARES = "shares.jsonl"
 WORKER, SECONDS_A_BATCH = "CLIP_WORKER", "CLIP_SECONDS_A_BATCH"
-WIRING = "clip_scoring.wiring"
+WIRING = "clip_scoring.nightly"
 STATEMENTS = {
     # name in queries.sql: (point before it is sent, point after it has taken effect)
     "claim_shard": ("before the claim", "claim written"),

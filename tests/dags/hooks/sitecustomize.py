@@ -11,4 +11,4 @@ if folder := os.environ.get("CLIP_CRASH_POINTS"):
     if {"scheduler", "celery"} & {*sys.orig_argv}:
         # Tasks are forked from these processes: dozens of them share one import of torch.
         import clip_scoring.models.clip
-        import clip_scoring.wiring  # noqa: F401
+        import clip_scoring.nightly  # noqa: F401

@@ -19,7 +19,7 @@ from clip_scoring.settings import Settings
 from clip_scoring.stores import schema
 from clip_scoring.stores.database import connect_engine
 from clip_scoring.stores.postgres_pages import PostgresPages
-from clip_scoring.wiring.parts import objects_opener, open_source
+from clip_scoring.wiring import objects_opener, open_source
 
 _CONNECTIONS = 4
 _LONGEST_TEXT = 2000

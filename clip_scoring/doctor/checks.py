@@ -12,21 +12,8 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from clip_scoring.errors import ClipScoringError, NotPermitted, SettingsInvalid
-from clip_scoring.fingerprint import Tier
-from clip_scoring.images.addresses import parse_networks
-from clip_scoring.models.weights import Weights
-from clip_scoring.registrations import (
-    BucketPlace,
-    ExportBucket,
-    ExportFolder,
-    FilePlace,
-    SourceRegistration,
-    TablePlace,
-)
-from clip_scoring.settings import S3Access, Settings
-from clip_scoring.stores import place_health, postgres_health, schema
-from clip_scoring.wiring.findings import (
+from clip_scoring.doctor import places as place_health
+from clip_scoring.doctor.findings import (
     Finding,
     Findings,
     Verdict,
@@ -42,7 +29,21 @@ from clip_scoring.wiring.findings import (
     python_finding,
     rights_finding,
 )
-from clip_scoring.wiring.parts import (
+from clip_scoring.errors import ClipScoringError, NotPermitted, SettingsInvalid
+from clip_scoring.fingerprint import Tier
+from clip_scoring.images.addresses import parse_networks
+from clip_scoring.models.weights import Weights
+from clip_scoring.registrations import (
+    BucketPlace,
+    ExportBucket,
+    ExportFolder,
+    FilePlace,
+    SourceRegistration,
+    TablePlace,
+)
+from clip_scoring.settings import S3Access, Settings
+from clip_scoring.stores import postgres_health, schema
+from clip_scoring.wiring import (
     cores_here,
     current_database,
     device_of,
@@ -268,7 +269,7 @@ def _bucket(name: str, about: str, place: str, access: S3Access) -> Findings:
 
 def _listed(name: str, about: str, place: str, access: S3Access) -> Findings:
     with extra("s3"):
-        from clip_scoring.stores.bucket_health import look_into_bucket  # noqa: PLC0415  # an extra
+        from clip_scoring.doctor.buckets import look_into_bucket  # noqa: PLC0415  # an extra
 
     bucket, _, prefix = place.partition("/")
     yield bucket_finding(name, f"{about}s3://{place}", look_into_bucket(access, bucket, prefix))

@@ -28,7 +28,7 @@ from clip_scoring.stores.export import (
 from clip_scoring.stores.export_places import Exported, Exports, FolderExports
 from clip_scoring.stores.postgres_runs import PostgresRuns
 from clip_scoring.stores.upkeep import PostgresUpkeep
-from clip_scoring.wiring.parts import current_database, extra, open_source
+from clip_scoring.wiring import current_database, extra, open_source
 
 MOST_DAYS = 3650
 

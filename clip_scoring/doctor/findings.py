@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from clip_scoring.stores.place_health import Listing
+from clip_scoring.doctor.places import Listing
 from clip_scoring.stores.postgres_health import Rights
 
 if TYPE_CHECKING:

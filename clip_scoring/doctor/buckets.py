@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from clip_scoring.doctor.places import Listing
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.runs import Window
 from clip_scoring.settings import S3Access
 from clip_scoring.stores.objects import one_line
-from clip_scoring.stores.place_health import Listing
 from clip_scoring.stores.s3 import S3Objects, connect_s3
 
 _EVER = Window(None, datetime.max.replace(tzinfo=UTC))

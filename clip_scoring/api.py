@@ -28,7 +28,7 @@ from clip_scoring.registrations import ANY_BUCKET, SourceRegistration
 from clip_scoring.scorer_options import ScorerChoices, ScorerOptions
 from clip_scoring.scoring import Read, ScoredBatch, load_ahead, score_ahead
 from clip_scoring.settings import Settings
-from clip_scoring.wiring.parts import (
+from clip_scoring.wiring import (
     cores_here,
     device_of,
     find_weights,

@@ -1,0 +1,1 @@
+"""What scoring needs, examined part by part: checks and what to do about each finding."""
