@@ -14,8 +14,8 @@ from typing import Any
 
 from sqlalchemy import text
 
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine, transaction
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine, transaction
 from stack.postgres import PostgresServer, remove_server
 from tests.world import World
 

@@ -12,12 +12,12 @@ import numpy as np
 from benchmarks.database import fresh_world, in_process, vacuum, version_of, world_of_process
 from benchmarks.figures import Figure, Result
 from benchmarks.machine import memory_mb, open_files
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.measures import Measures
 from clip_scoring.records import Key, Outcome, Record
 from clip_scoring.runs import Run
 from clip_scoring.scoring import score_shard
 from clip_scoring.shards import Claim
-from clip_scoring.stores.postgres_sink import PostgresSink
 
 RECORDS, QUICK_RECORDS = 1_000_000, 100_000
 OPTIONS = {"batch_size": 1000, "shard_size": 10_000}

@@ -12,12 +12,12 @@ import psycopg2
 
 from benchmarks.database import fresh_world, vacuum, version_of
 from benchmarks.figures import Figure, Result, middle
+from clip_scoring.database.connection import transaction
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.measures import Measures
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Claim
-from clip_scoring.stores.database import transaction
-from clip_scoring.stores.postgres_sink import PostgresSink
 from tests.world import World
 
 Rows = Sequence[tuple[Record, Outcome]]

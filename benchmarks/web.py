@@ -15,8 +15,8 @@ from sqlalchemy import Engine, text
 
 from benchmarks.database import slow_sql, vacuum, version_of
 from benchmarks.figures import Figure, Result, in_turns, middle
+from clip_scoring.database.connection import connect_engine, query, transaction
 from clip_scoring.records import Reason
-from clip_scoring.stores.database import connect_engine, query, transaction
 from stack.crew import Crew, bring_up
 from stack.layout import State
 from stack.rest import OPENER, Api

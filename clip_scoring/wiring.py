@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.geometry import Geometry
@@ -32,13 +34,11 @@ from clip_scoring.registrations import (
 )
 from clip_scoring.selftest import self_test
 from clip_scoring.settings import Settings
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
-from clip_scoring.stores.file_source import FileSource
-from clip_scoring.stores.formats import FORMATS
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.postgres_source import PostgresSource
-from clip_scoring.stores.rows_csv import CsvRows
+from clip_scoring.sources.files import FileSource
+from clip_scoring.sources.formats import FORMATS
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_csv import CsvRows
+from clip_scoring.sources.table import PostgresSource
 
 if TYPE_CHECKING:
     from clip_scoring.models.clip import ClipScorer
@@ -89,7 +89,7 @@ def open_source(settings: Settings, engine: Engine, name: str) -> Source:
         case BucketPlace() as bucket:
             rows = FORMATS[bucket.format](bucket.image, bucket.caption)
             with extra("s3"):
-                from clip_scoring.stores.s3 import (  # noqa: PLC0415  # an extra
+                from clip_scoring.sources.s3 import (  # noqa: PLC0415  # an extra
                     S3Objects,
                     connect_s3,
                 )
@@ -162,7 +162,7 @@ def objects_opener(
     def connected() -> Objects:
         with extra("s3"):
             from clip_scoring.images.objects import S3Images  # noqa: PLC0415  # an extra
-            from clip_scoring.stores.s3 import connect_s3  # noqa: PLC0415  # as above
+            from clip_scoring.sources.s3 import connect_s3  # noqa: PLC0415  # as above
         client = connect_s3(settings.s3_access(registration.image_connection))
         return S3Images(client, registration.image_buckets)
 

@@ -16,9 +16,9 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine
 
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine
 from clip_scoring.settings import S3Access
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
 from stack.postgres import PostgresServer
 from tests.world import World
 
@@ -73,7 +73,7 @@ def s3_access() -> Iterator[S3Access]:
 @pytest.fixture(scope="session")
 def s3_client(s3_access: S3Access) -> Iterator[Any]:
     """A client of that server."""
-    from clip_scoring.stores.s3 import connect_s3
+    from clip_scoring.sources.s3 import connect_s3
 
     client = connect_s3(s3_access)
     yield client

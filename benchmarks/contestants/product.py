@@ -15,6 +15,8 @@ from benchmarks.contestants.entry import Entry
 from benchmarks.contestants.loading import open_loader
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.measures import Measures
+from clip_scoring.memory.runs import MemoryBook
+from clip_scoring.memory.source import MemorySource
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.clip import ClipScorer, Engine
 from clip_scoring.models.int8 import open_int8
@@ -26,8 +28,6 @@ from clip_scoring.ports import DecodedImage, LoadedImages, Loader, Scorer
 from clip_scoring.records import Record, Rejection, Score
 from clip_scoring.runs import RunRequest, Trigger, Window, WindowKind
 from clip_scoring.scoring import score_shard
-from clip_scoring.stores.memory import MemoryBook
-from clip_scoring.stores.memory_source import MemorySource
 
 DAY = date(2026, 1, 1)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -12,6 +12,8 @@ from pathlib import Path
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from clip_scoring.database import health as postgres_health
+from clip_scoring.database import schema
 from clip_scoring.doctor import places as place_health
 from clip_scoring.doctor.findings import (
     Finding,
@@ -42,7 +44,6 @@ from clip_scoring.registrations import (
     TablePlace,
 )
 from clip_scoring.settings import S3Access, Settings
-from clip_scoring.stores import postgres_health, schema
 from clip_scoring.wiring import (
     cores_here,
     current_database,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from clip_scoring.database.health import Rights
 from clip_scoring.doctor.places import Listing
-from clip_scoring.stores.postgres_health import Rights
 
 if TYPE_CHECKING:
     from clip_scoring.models.gpus import Gpu

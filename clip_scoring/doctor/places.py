@@ -11,7 +11,7 @@ from pathlib import Path
 
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.registrations import FilePlace
-from clip_scoring.stores.objects import one_line
+from clip_scoring.sources.stored_objects import one_line
 
 
 class Listing(StrEnum):

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable, SettingsInvalid
-from clip_scoring.stores.csv_records import CsvLines, CsvRecord, csv_records
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.objects import Mark, StoredObject, one_line
-from clip_scoring.stores.rows_json import LIMIT_BYTES, lines_of
+from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_json import LIMIT_BYTES, lines_of
+from clip_scoring.sources.stored_objects import Mark, StoredObject, one_line
 
 DELIMITERS = (",", "\t", ";", "|")
 _BLOCK = 256 * 1024

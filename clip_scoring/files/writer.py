@@ -21,7 +21,7 @@ from clip_scoring.files.journal import named_errors, sync_folder
 from clip_scoring.files.reader import DELIMITERS, CsvRow, Dialect
 from clip_scoring.records import Outcome, Rejection, Score
 from clip_scoring.similarity import clip_score, similarity_01
-from clip_scoring.stores.objects import one_line
+from clip_scoring.sources.stored_objects import one_line
 
 COLUMNS = (
     "similarity", "clip_score", "similarity_01", "caption_truncated", "rejection",

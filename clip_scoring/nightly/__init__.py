@@ -8,6 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
+from clip_scoring.database import roles, schema
+from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.records_table import NewRecord, load_records
+from clip_scoring.database.runs import PostgresRuns
+from clip_scoring.database.sink import PostgresSink
+from clip_scoring.database.status import PostgresStatus
 from clip_scoring.errors import ShardLost, WeightsInvalid
 from clip_scoring.models.weights import Weights
 from clip_scoring.options import RunOptions
@@ -18,12 +24,6 @@ from clip_scoring.runs import Left, Plan, Run, RunRequest, RunSummary, Trigger, 
 from clip_scoring.scoring import ScoredBatch, ShardResult, score_shard
 from clip_scoring.settings import Settings
 from clip_scoring.shards import Claim
-from clip_scoring.stores import roles, schema
-from clip_scoring.stores.database import connect_engine
-from clip_scoring.stores.postgres_runs import PostgresRuns
-from clip_scoring.stores.postgres_sink import PostgresSink
-from clip_scoring.stores.postgres_status import PostgresStatus
-from clip_scoring.stores.records_table import NewRecord, load_records
 from clip_scoring.wiring import (
     cores_here,
     current_database,

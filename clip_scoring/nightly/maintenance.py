@@ -7,7 +7,17 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
+from clip_scoring.database.maintenance import PostgresUpkeep
+from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.exports.outcomes import (
+    FileInputs,
+    Inputs,
+    TableInputs,
+    require_over,
+    write_outcomes,
+)
+from clip_scoring.exports.places import Exported, Exports, FolderExports
 from clip_scoring.registrations import (
     BucketPlace,
     ExportBucket,
@@ -18,16 +28,6 @@ from clip_scoring.registrations import (
 )
 from clip_scoring.runs import Run
 from clip_scoring.settings import Settings
-from clip_scoring.stores.export import (
-    FileInputs,
-    Inputs,
-    TableInputs,
-    require_over,
-    write_outcomes,
-)
-from clip_scoring.stores.export_places import Exported, Exports, FolderExports
-from clip_scoring.stores.postgres_runs import PostgresRuns
-from clip_scoring.stores.upkeep import PostgresUpkeep
 from clip_scoring.wiring import current_database, extra, open_source
 
 MOST_DAYS = 3650
@@ -91,8 +91,8 @@ def _exports(settings: Settings, place: ExportPlace) -> Exports:
             return FolderExports(path)
         case ExportBucket(bucket, prefix, connection):
             with extra("s3"):
-                from clip_scoring.stores.export_bucket import (  # noqa: PLC0415  # an extra
+                from clip_scoring.exports.bucket import (  # noqa: PLC0415  # an extra
                     BucketExports,
                 )
-                from clip_scoring.stores.s3 import connect_s3  # noqa: PLC0415  # as above
+                from clip_scoring.sources.s3 import connect_s3  # noqa: PLC0415  # as above
             return BucketExports(connect_s3(settings.s3_access(connection)), bucket, prefix)

@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 from sqlalchemy import Engine
 
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.pages import PostgresPages
 from clip_scoring.fingerprint import Tier
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.budget import ByteBudget
@@ -16,9 +19,6 @@ from clip_scoring.images.fetcher import MAX_BYTES, Fetcher
 from clip_scoring.records import Record
 from clip_scoring.registrations import SourceRegistration, TablePlace
 from clip_scoring.settings import Settings
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
-from clip_scoring.stores.postgres_pages import PostgresPages
 from clip_scoring.wiring import objects_opener, open_source
 
 _CONNECTIONS = 4

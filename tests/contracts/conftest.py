@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from clip_scoring.stores.formats import FORMATS
-from clip_scoring.stores.s3 import S3Objects
+from clip_scoring.sources.formats import FORMATS
+from clip_scoring.sources.s3 import S3Objects
 from tests.contracts import adapters
 from tests.contracts.adapters import Adapter
 

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from clip_scoring.database import connection as database
+from clip_scoring.database import sink as postgres_sink
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import ShardLost
 from clip_scoring.records import Record, Score
-from clip_scoring.stores import database, postgres_sink
-from clip_scoring.stores.postgres_sink import PostgresSink
 from tests.world import NOTHING, World
 
 REPOSITORY = Path(__file__).parents[2]

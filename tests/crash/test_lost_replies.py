@@ -8,9 +8,9 @@ from contextlib import contextmanager
 import pytest
 from sqlalchemy.engine import make_url
 
+from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import DatabaseUnreachable
-from clip_scoring.stores.database import connect_engine
-from clip_scoring.stores.postgres_sink import PostgresSink
 from tests.faults.proxy import CommitProxy, Cut
 from tests.world import World
 

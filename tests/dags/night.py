@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from clip_scoring.stores.database import connect_engine
+from clip_scoring.database.connection import connect_engine
 from stack import crew as stack_crew
 from stack.airflow import Site
 from stack.crew import DAG, POOL, Crew, bring_up

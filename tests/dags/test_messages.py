@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from clip_scoring.stores.database import connect_engine
+from clip_scoring.database.connection import connect_engine
 from stack.airflow import METADATA
 from stack.crew import DAG
 from tests.dags.inboxes import CLOSED_PORT, HOST, PATH, Inboxes, open_inboxes

@@ -14,7 +14,7 @@ import selectors
 import signal
 import sys
 
-from clip_scoring.stores.database import connect_engine
+from clip_scoring.database.connection import connect_engine
 from stack.guard import PR_SET_PDEATHSIG, prctl
 from tests.faults.mutants import Rule, weaken
 from tests.faults.workers import End, Orders, be_worker

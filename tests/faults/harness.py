@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
 
+from clip_scoring.database.connection import connect_engine
 from clip_scoring.records import Reason
-from clip_scoring.stores.database import connect_engine
 from tests.faults.crew import Crew
 from tests.faults.figures import Left, figures
 from tests.faults.mutants import Rule

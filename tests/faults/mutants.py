@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from sqlalchemy import TextClause, text
 
-from clip_scoring.stores import database, postgres_sink
+from clip_scoring.database import connection as database
+from clip_scoring.database import sink as postgres_sink
 
 
 class Rule(StrEnum):

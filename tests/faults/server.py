@@ -13,8 +13,8 @@ from typing import Self
 
 import psycopg2
 
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine
 from stack.postgres import PostgresServer, remove_server
 from stack.processes import poll
 

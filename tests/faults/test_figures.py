@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from clip_scoring.stores.database import connect_engine
+from clip_scoring.database.connection import connect_engine
 from tests.faults import figures as looked_at
 from tests.faults.figures import Left, figures
 from tests.faults.workers import End

@@ -13,6 +13,10 @@ from time import sleep
 
 from sqlalchemy import Engine
 
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.runs import PostgresRuns
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import DatabaseUnreachable, Interrupted, ShardLost
 from clip_scoring.measures import Measures
 from clip_scoring.models.fake import FakeScorer
@@ -22,11 +26,7 @@ from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Run
 from clip_scoring.scoring import score_shard
 from clip_scoring.shards import Claim
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
-from clip_scoring.stores.postgres_runs import PostgresRuns
-from clip_scoring.stores.postgres_sink import PostgresSink
-from clip_scoring.stores.postgres_source import PostgresSource
+from clip_scoring.sources.table import PostgresSource
 from clip_scoring.workers import is_dead, this_worker
 from tests.faults.mutants import Rule
 from tests.world import SyntheticLoader

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine
 from tests.world import World
 
 REPOSITORY = Path(__file__).parents[2]

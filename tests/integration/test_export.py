@@ -20,6 +20,9 @@ from pyarrow import parquet
 
 from clip_scoring.cli import EXIT_DONE, EXIT_WRONG_USE, main
 from clip_scoring.errors import ObjectStoreUnavailable, RunNotFound, SettingsInvalid
+from clip_scoring.exports.bucket import BucketExports
+from clip_scoring.exports.outcomes import GroupSize, TableInputs, write_outcomes
+from clip_scoring.exports.places import Exported, FolderExports
 from clip_scoring.nightly.maintenance import export_run
 from clip_scoring.registrations import (
     BucketPlace,
@@ -32,13 +35,10 @@ from clip_scoring.registrations import (
     SourceRegistration,
 )
 from clip_scoring.settings import S3Access, Settings
-from clip_scoring.stores.export import GroupSize, TableInputs, write_outcomes
-from clip_scoring.stores.export_bucket import BucketExports
-from clip_scoring.stores.export_places import Exported, FolderExports
-from clip_scoring.stores.file_source import FileSource
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.rows_csv import CsvRows
-from clip_scoring.stores.s3 import S3Objects, connect_s3
+from clip_scoring.sources.files import FileSource
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_csv import CsvRows
+from clip_scoring.sources.s3 import S3Objects, connect_s3
 from tests.s3 import Answer, FaultProxy, access_to
 from tests.world import World
 

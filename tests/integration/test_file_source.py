@@ -25,10 +25,10 @@ from clip_scoring.registrations import (
 )
 from clip_scoring.runs import Rescore, Trigger, WindowKind
 from clip_scoring.settings import S3Access, Settings
-from clip_scoring.stores.file_source import FileSource
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.rows_csv import CsvRows
-from clip_scoring.stores.s3 import S3Objects
+from clip_scoring.sources.files import FileSource
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_csv import CsvRows
+from clip_scoring.sources.s3 import S3Objects
 from tests.world import World
 
 _buckets = count(1)

@@ -8,8 +8,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, text
 
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine, transaction
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine, transaction
 
 ROWS = """
 INSERT INTO clip.fingerprint (digest, parts) VALUES (repeat('0', 64), '{}');

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.roles import grant_roles
 from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.planning import plan_run
 from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Plan
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine
-from clip_scoring.stores.roles import grant_roles
 from tests.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"

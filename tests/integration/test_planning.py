@@ -6,13 +6,13 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from sqlalchemy import event
 
+from clip_scoring.database.connection import transaction
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.planning import preview
 from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Rescore, WindowKind
 from clip_scoring.shards import KeyRange
-from clip_scoring.stores.database import transaction
-from clip_scoring.stores.postgres_source import PostgresSource
+from clip_scoring.sources.table import PostgresSource
 from tests.world import DAY, MIDDAY, World
 
 

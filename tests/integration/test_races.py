@@ -16,17 +16,17 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.exc import DBAPIError
 
+from clip_scoring.database import connection as limits
+from clip_scoring.database import sink as postgres_sink
+from clip_scoring.database.connection import connect_engine, query, sqlstate, transaction
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, ShardLost
 from clip_scoring.planning import plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Plan, RunSummary, Selection, Trigger, WindowKind
 from clip_scoring.scoring import score_shard
 from clip_scoring.shards import Claim, PlannedRange
-from clip_scoring.stores import database as limits
-from clip_scoring.stores import postgres_sink
-from clip_scoring.stores.database import connect_engine, query, sqlstate, transaction
-from clip_scoring.stores.postgres_sink import PostgresSink
-from clip_scoring.stores.postgres_source import PostgresSource
+from clip_scoring.sources.table import PostgresSource
 from tests.model import history
 from tests.world import MIDDAY, NOTHING, World
 

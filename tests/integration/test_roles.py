@@ -14,10 +14,10 @@ from alembic.config import Config
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from clip_scoring.database import schema
+from clip_scoring.database.connection import connect_engine, sqlstate, transaction
+from clip_scoring.database.roles import grant_roles
 from clip_scoring.errors import NotPermitted, SchemaMismatch, SettingsInvalid
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import connect_engine, sqlstate, transaction
-from clip_scoring.stores.roles import grant_roles
 from stack.postgres import PostgresServer
 from tests.world import World
 

@@ -23,10 +23,10 @@ from clip_scoring.errors import (
 )
 from clip_scoring.runs import Window
 from clip_scoring.settings import S3Access
-from clip_scoring.stores.objects import StoredObject
-from clip_scoring.stores.rows_csv import CsvRows
-from clip_scoring.stores.rows_parquet import ParquetRows
-from clip_scoring.stores.s3 import S3Objects, connect_s3
+from clip_scoring.sources.rows_csv import CsvRows
+from clip_scoring.sources.rows_parquet import ParquetRows
+from clip_scoring.sources.s3 import S3Objects, connect_s3
+from clip_scoring.sources.stored_objects import StoredObject
 from tests.s3 import Answer, Before, Cut, FaultProxy, Headers, Shortened, access_to, s3_server
 
 EVER = Window(None, datetime(9999, 1, 1, tzinfo=UTC))

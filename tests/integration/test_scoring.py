@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import psycopg2
 import pytest
 
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import DatabaseUnreachable, Interrupted, ShardLost
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import LoadedImages
 from clip_scoring.quality import Gates
 from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.runs import Rescore
-from clip_scoring.stores.postgres_sink import PostgresSink
 from tests.world import NOTHING, SyntheticLoader, World
 
 SCORES = "SELECT record_key, encode(float4send(similarity), 'hex') FROM clip.score ORDER BY 1"

@@ -8,16 +8,16 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine
 
+from clip_scoring.database.connection import connect_engine, transaction
+from clip_scoring.database.maintenance import PostgresUpkeep
+from clip_scoring.database.roles import grant_roles
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import SettingsInvalid, ShardLost
 from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.nightly.maintenance import maintain
 from clip_scoring.registrations import Registrations, SourceRegistration
 from clip_scoring.runs import WindowKind
 from clip_scoring.settings import Settings
-from clip_scoring.stores.database import connect_engine, transaction
-from clip_scoring.stores.postgres_sink import PostgresSink
-from clip_scoring.stores.roles import grant_roles
-from clip_scoring.stores.upkeep import PostgresUpkeep
 from tests.world import DAY, World
 
 MONTH = timedelta(days=30)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.measures import Measures
 from clip_scoring.records import Key, Record, screen_caption
 from clip_scoring.runs import Selection, Window
 from clip_scoring.scoring import score_shard
 from clip_scoring.shards import PlannedRange
-from clip_scoring.stores.postgres_sink import PostgresSink
 from tests.world import NOTHING, World
 
 FIXTURE = HealthCheck.function_scoped_fixture

@@ -10,13 +10,13 @@ from math import inf
 
 import pytest
 
+from clip_scoring.database.connection import transaction
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import ShardLost
 from clip_scoring.planning import judge_run, plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score, screen_caption
 from clip_scoring.runs import Rescore, Run, RunRequest, RunSummary, WindowKind
 from clip_scoring.shards import Claim, KeyRange, successor
-from clip_scoring.stores.database import transaction
-from clip_scoring.stores.postgres_sink import PostgresSink
 from tests.model import history
 from tests.model.ledger import Input, Ledger, ModelRun, ModelShard
 from tests.world import DAY, MIDDAY, NOTHING, World

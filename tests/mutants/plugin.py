@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 
 from clip_scoring import scoring
+from clip_scoring.database import connection as database
+from clip_scoring.database.connection import transaction
+from clip_scoring.database.sink import PostgresSink
 from clip_scoring.measures import Measures
 from clip_scoring.records import Key, Outcome, Reason, Record, Rejection, Score, screen_caption
 from clip_scoring.shards import Claim
-from clip_scoring.stores import database
-from clip_scoring.stores.database import transaction
-from clip_scoring.stores.postgres_sink import PostgresSink
 
 FENCE = (
     """id = :shard_id AND epoch = :epoch AND "offset" = CAST(:old AS jsonb) AND state = 'open'"""

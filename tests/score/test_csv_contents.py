@@ -20,7 +20,7 @@ from clip_scoring.file_options import FileOptions
 from clip_scoring.files import reader as csv_file
 from clip_scoring.files.score import FileResult, FileScoring
 from clip_scoring.files.writer import COLUMNS
-from clip_scoring.stores import csv_records
+from clip_scoring.sources import csv_records
 from tests.score.fake import PretendScorer
 
 HEADER = ["url", "caption", "more"]

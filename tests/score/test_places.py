@@ -180,7 +180,7 @@ def test_fifty_thousand_columns_of_one_name_get_names_at_once() -> None:
 
 def test_a_program_keeps_the_higher_limit_of_fields_that_it_set() -> None:
     text = (
-        "import csv; csv.field_size_limit(2**30); import clip_scoring.stores.csv_records; "
+        "import csv; csv.field_size_limit(2**30); import clip_scoring.sources.csv_records; "
         "assert csv.field_size_limit() == 2**30"
     )
     subprocess.run([sys.executable, "-c", text], env=environment(), check=True)

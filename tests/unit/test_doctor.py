@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from clip_scoring.database.health import Rights
 from clip_scoring.doctor.findings import (
     EXTRAS,
     PACKAGES,
@@ -30,7 +31,6 @@ from clip_scoring.doctor.places import Listing
 from clip_scoring.errors import DeviceLost
 from clip_scoring.models import gpus
 from clip_scoring.models.gpus import Gpu
-from clip_scoring.stores.postgres_health import Rights
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 GIB = 2**30

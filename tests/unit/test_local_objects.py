@@ -9,9 +9,9 @@ import pytest
 
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable
 from clip_scoring.runs import Window
-from clip_scoring.stores import local_files
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.objects import StoredObject
+from clip_scoring.sources import local as local_files
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.stored_objects import StoredObject
 
 EVER = Window(None, datetime(9999, 1, 1, tzinfo=UTC))
 CONTENT = b"0123456789"

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from clip_scoring.memory.runs import MemoryBook
+from clip_scoring.memory.source import MemorySource
 from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.planning import plan_run, preview
 from clip_scoring.records import Record
 from clip_scoring.runs import RunRequest, Trigger, Window, WindowKind
-from clip_scoring.stores.memory import MemoryBook
-from clip_scoring.stores.memory_source import MemorySource
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

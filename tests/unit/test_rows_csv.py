@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import Reason
 from clip_scoring.runs import Window
-from clip_scoring.stores import csv_records, rows_json
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.objects import Row, StoredObject
-from clip_scoring.stores.rows_csv import CsvRows
+from clip_scoring.sources import csv_records, rows_json
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_csv import CsvRows
+from clip_scoring.sources.stored_objects import Row, StoredObject
 
 FORMAT = CsvRows("image_uri", "caption")
 EVER = Window(None, datetime(9999, 1, 1, tzinfo=UTC))

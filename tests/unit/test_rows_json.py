@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.runs import Window
-from clip_scoring.stores import rows_json
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.objects import Row, StoredObject
-from clip_scoring.stores.rows_json import JsonLinesRows
+from clip_scoring.sources import rows_json
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_json import JsonLinesRows
+from clip_scoring.sources.stored_objects import Row, StoredObject
 
 FORMAT = JsonLinesRows("image", "text")
 EVER = Window(None, datetime(9999, 1, 1, tzinfo=UTC))

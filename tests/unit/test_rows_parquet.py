@@ -14,9 +14,9 @@ from pyarrow import parquet
 
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable
 from clip_scoring.runs import Window
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.objects import Row, StoredObject
-from clip_scoring.stores.rows_parquet import ParquetRows
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_parquet import ParquetRows
+from clip_scoring.sources.stored_objects import Row, StoredObject
 
 FORMAT = ParquetRows("image", "text")
 EVER = Window(None, datetime(9999, 1, 1, tzinfo=UTC))
@@ -152,5 +152,5 @@ def test_memory_is_that_of_a_batch(tmp_path: Path) -> None:
 
 
 def test_pyarrow_is_not_imported_before_a_parquet_object_is_read() -> None:
-    ask = "import sys, clip_scoring.stores.formats; sys.exit('pyarrow' in sys.modules)"
+    ask = "import sys, clip_scoring.sources.formats; sys.exit('pyarrow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", ask], check=False).returncode == 0

@@ -14,10 +14,10 @@ import pytest
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.runs import Window
-from clip_scoring.stores import rows_tar
-from clip_scoring.stores.local_files import LocalFiles
-from clip_scoring.stores.objects import Row, StoredObject, Survey
-from clip_scoring.stores.rows_tar import IMAGE_LIMIT_BYTES, TarRows
+from clip_scoring.sources import rows_tar
+from clip_scoring.sources.local import LocalFiles
+from clip_scoring.sources.rows_tar import IMAGE_LIMIT_BYTES, TarRows
+from clip_scoring.sources.stored_objects import Row, StoredObject, Survey
 
 FORMAT = TarRows("", "caption")
 EVER = Window(None, datetime(9999, 1, 1, tzinfo=UTC))

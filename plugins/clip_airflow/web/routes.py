@@ -23,11 +23,11 @@ from clip_airflow.web.figures import (
 )
 from clip_airflow.web.pairs import pairs_of_run, shown
 from clip_airflow.web.templating import render
+from clip_scoring.database.pages import RunFilter
 from clip_scoring.images.refusal import Refused
 from clip_scoring.nightly.pages import Pages
 from clip_scoring.quality import DRIFT_RUNS
 from clip_scoring.runs import Trigger
-from clip_scoring.stores.postgres_pages import RunFilter
 
 pages = APIRouter()
 Library = Annotated[Pages, Depends(reader.pages)]

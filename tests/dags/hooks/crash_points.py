@@ -230,7 +230,7 @@ def watch_statements(bystander: Bystander) -> None:
     from sqlalchemy import Engine, event
     from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-    from clip_scoring.stores.database import query
+    from clip_scoring.database.connection import query
 
     names = {id(query(name)): name for name in STATEMENTS}
     inside = bystander.inside

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, NamedTuple
 
 from clip_scoring.errors import ObjectUnreadable
-from clip_scoring.stores.objects import Mark, ObjectStore, Row, StoredObject, Survey
+from clip_scoring.sources.stored_objects import Mark, ObjectStore, Row, StoredObject, Survey
 
 LIMIT_BYTES = 16 * 1024 * 1024
 """Of one line, and of one record over several lines."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Engine, Row
 
+from clip_scoring.database.connection import query, transaction
 from clip_scoring.records import Reason
-from clip_scoring.stores.database import query, transaction
 
 _TIMEOUT = "3s"
 _NEWEST = 2**62

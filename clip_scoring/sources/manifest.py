@@ -9,11 +9,11 @@ from itertools import islice
 
 from sqlalchemy import Connection, Engine
 
+from clip_scoring.database.connection import query, transaction
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import Record
 from clip_scoring.runs import Window
-from clip_scoring.stores.database import query, transaction
-from clip_scoring.stores.objects import Mark, Row, StoredObject, Survey
+from clip_scoring.sources.stored_objects import Mark, Row, StoredObject, Survey
 
 _NAMED_AT_ONCE = 10_000
 

@@ -8,8 +8,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, text
 
+from clip_scoring.database.connection import transaction
 from clip_scoring.errors import SchemaMismatch
-from clip_scoring.stores.database import transaction
 
 SCHEMA_VERSION = "0003"
 

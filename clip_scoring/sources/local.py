@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable
 from clip_scoring.measures import Measures
 from clip_scoring.runs import Window
-from clip_scoring.stores.objects import StoredObject
+from clip_scoring.sources.stored_objects import StoredObject
 
 _BLOCK = 256 * 1024
 _REGULAR = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC

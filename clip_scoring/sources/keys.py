@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Integer, String, Table, Text, cast, collate
 from sqlalchemy.types import UUID
 
+from clip_scoring.database.connection import query
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.records import Key
-from clip_scoring.stores.database import query
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from clip_scoring.measures import Measures
+from clip_scoring.memory.runs import MemoryBook
 from clip_scoring.records import Key, Record, Score
 from clip_scoring.runs import Rescore, Selection, Window
 from clip_scoring.shards import PlannedRange, successor
-from clip_scoring.stores.memory import MemoryBook
 
 
 @dataclass

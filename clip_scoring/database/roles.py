@@ -11,9 +11,9 @@ from importlib.resources import files
 
 from sqlalchemy import Engine, text
 
+from clip_scoring.database import schema
+from clip_scoring.database.connection import transaction
 from clip_scoring.errors import NotPermitted
-from clip_scoring.stores import schema
-from clip_scoring.stores.database import transaction
 
 
 def grant_roles(engine: Engine) -> None:
@@ -25,7 +25,7 @@ def grant_roles(engine: Engine) -> None:
     `clip_owner` may. Raises SchemaMismatch before the schema is up to date, SettingsInvalid for
     a login that may not do this.
     """
-    script = files("clip_scoring.stores").joinpath("roles.sql").read_text()
+    script = files(__package__).joinpath("sql", "roles.sql").read_text()
     try:
         schema.require_current(engine)
         with transaction(engine) as connection:

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from clip_scoring.errors import ObjectUnreadable
-from clip_scoring.stores.csv_records import CsvLines, CsvRecord, csv_records
-from clip_scoring.stores.objects import Mark, ObjectStore, Row, StoredObject, Survey, one_line
-from clip_scoring.stores.rows_json import read_lines, survey_text
+from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
+from clip_scoring.sources.rows_json import read_lines, survey_text
+from clip_scoring.sources.stored_objects import (
+    Mark,
+    ObjectStore,
+    Row,
+    StoredObject,
+    Survey,
+    one_line,
+)
 
 _FOREIGN = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row
 
-from clip_scoring.stores.database import query, transaction
+from clip_scoring.database.connection import query, transaction
 
 
 class PostgresStatus:

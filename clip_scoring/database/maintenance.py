@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, Row
 
-from clip_scoring.stores.database import query, transaction
+from clip_scoring.database.connection import query, transaction
 
 log = logging.getLogger(__name__)
 

@@ -21,16 +21,16 @@ from sqlalchemy import (
     true,
 )
 
+from clip_scoring.database.connection import transaction
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.measures import Measures
 from clip_scoring.records import Record
 from clip_scoring.runs import Selection, Window
 from clip_scoring.shards import KeyRange, PlannedRange
-from clip_scoring.stores.database import transaction
-from clip_scoring.stores.keys import KeyColumn
-from clip_scoring.stores.manifest import ListedObject, Manifest
-from clip_scoring.stores.objects import ObjectStore, Row, RowFormat
-from clip_scoring.stores.pending import PendingRecords, RecordColumns
+from clip_scoring.sources.keys import KeyColumn
+from clip_scoring.sources.manifest import ListedObject, Manifest
+from clip_scoring.sources.pending import PendingRecords, RecordColumns
+from clip_scoring.sources.stored_objects import ObjectStore, Row, RowFormat
 
 log = logging.getLogger(__name__)
 

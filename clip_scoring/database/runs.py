@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row
 
+from clip_scoring.database.connection import query, transaction
 from clip_scoring.errors import RunNotFound, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.measures import Measures
@@ -26,7 +27,6 @@ from clip_scoring.runs import (
     Window,
 )
 from clip_scoring.shards import KeyRange, PlannedRange
-from clip_scoring.stores.database import query, transaction
 
 LEASE = timedelta(minutes=15)
 """How long a shard counts as alive after planning, a claim or a commit."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
+from clip_scoring.database.connection import connect_engine, transaction
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.stores.database import connect_engine, transaction
 
 _SERVER = text(
     "SELECT current_setting('server_version') AS version, current_user AS login,"

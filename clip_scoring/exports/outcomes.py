@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine, Row
 
+from clip_scoring.database.connection import query, transaction
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.ports import Source
 from clip_scoring.runs import Run
 from clip_scoring.similarity import clip_score, similarity_01
-from clip_scoring.stores.database import query, transaction
 
 _AT_ONCE = 200
 """Outcomes that are read together, and with them the texts of so many records."""

@@ -21,10 +21,10 @@ from sqlalchemy import (
     select,
 )
 
+from clip_scoring.database.connection import transaction
 from clip_scoring.runs import Rescore, Selection
 from clip_scoring.shards import PlannedRange, successor
-from clip_scoring.stores.database import transaction
-from clip_scoring.stores.keys import KeyColumn
+from clip_scoring.sources.keys import KeyColumn
 
 _PLANNING_TIMEOUT = "30min"
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from clip_scoring.stores.database import query, transaction
+from clip_scoring.database.connection import query, transaction
 
 
 @dataclass(frozen=True, slots=True)

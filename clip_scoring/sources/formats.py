@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from clip_scoring.stores.objects import RowFormat
-from clip_scoring.stores.rows_csv import CsvRows
-from clip_scoring.stores.rows_json import JsonLinesRows
-from clip_scoring.stores.rows_parquet import ParquetRows
-from clip_scoring.stores.rows_tar import TarRows
+from clip_scoring.sources.rows_csv import CsvRows
+from clip_scoring.sources.rows_json import JsonLinesRows
+from clip_scoring.sources.rows_parquet import ParquetRows
+from clip_scoring.sources.rows_tar import TarRows
+from clip_scoring.sources.stored_objects import RowFormat
 
 FORMATS: Mapping[str, Callable[[str, str], RowFormat]] = {
     "csv": CsvRows,

@@ -11,8 +11,15 @@ from typing import BinaryIO, ClassVar, Self
 
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import CAPTION_LIMIT_BYTES, Reason, Rejection
-from clip_scoring.stores.objects import Mark, ObjectStore, Row, StoredObject, Survey, one_line
-from clip_scoring.stores.rows_json import LIMIT_BYTES, text_field
+from clip_scoring.sources.rows_json import LIMIT_BYTES, text_field
+from clip_scoring.sources.stored_objects import (
+    Mark,
+    ObjectStore,
+    Row,
+    StoredObject,
+    Survey,
+    one_line,
+)
 
 IMAGE_LIMIT_BYTES = 20 * 1024 * 1024
 _IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})

@@ -34,7 +34,7 @@ from clip_scoring.errors import (
 from clip_scoring.measures import Measures
 from clip_scoring.runs import Window
 from clip_scoring.settings import S3Access
-from clip_scoring.stores.objects import StoredObject, one_line
+from clip_scoring.sources.stored_objects import StoredObject, one_line
 
 _CLIENT = {
     "retries": {"mode": "standard", "max_attempts": 4},

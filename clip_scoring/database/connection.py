@@ -46,7 +46,8 @@ _ROLLED_BACK = frozenset({"40001", "40P01", "55P03", "57014"})
 
 @cache
 def _queries() -> dict[str, TextClause]:
-    written = [file for file in files(__package__).iterdir() if file.name.endswith(".sql")]
+    scripts = files(__package__).joinpath("sql").iterdir()
+    written = [file for file in scripts if file.name.endswith(".sql")]
     parts = [part for file in written for part in _NAME.split(file.read_text())[1:]]
     return {name: text(sql) for name, sql in zip(parts[::2], parts[1::2], strict=True)}
 

@@ -1,0 +1,1 @@
+"""The shipped fakes: every port over the database, kept in memory."""

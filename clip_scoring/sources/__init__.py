@@ -1,0 +1,1 @@
+"""Registered places that pending records come from: tables, buckets and files."""
