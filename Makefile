@@ -92,7 +92,7 @@ lock: $(STAMP) ## Pin the newest versions that requirements*.in allow
 
 .PHONY: weights
 weights: $(STAMP) ## Train the embedded weights anew
-	@$(PYTHON) -m clip_scoring.training.tiny --out clip_scoring/models/tiny
+	@$(PYTHON) -m clip_scoring.training.tiny.train --out clip_scoring/models/tiny
 
 .PHONY: clean
 clean: ## Stop everything; delete .stack, .venv and caches

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.fetcher import located
+from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.images.loader import ImageLoader
 from clip_scoring.images.refusal import Refused
 from clip_scoring.measures import Measures

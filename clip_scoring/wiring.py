@@ -17,13 +17,13 @@ from clip_scoring.database.connection import connect_engine
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.geometry import Geometry
-from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.decode import decode, is_plain_jpeg
 from clip_scoring.images.decoders import Decoders, decoder_command
 from clip_scoring.images.fetcher import Fetcher, Objects
-from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.http.client import HttpFetcher
+from clip_scoring.images.http.networks import parse_networks
+from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
-from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.ports import ImageDecoders, Loader, Source
 from clip_scoring.registrations import (

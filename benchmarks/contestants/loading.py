@@ -17,9 +17,9 @@ from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decode import decode
 from clip_scoring.images.decoders import Decoders, decoder_command
 from clip_scoring.images.fetcher import Fetcher
-from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.http.client import HttpFetcher
+from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
-from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.models.resize import TorchResize
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Record, Rejection

@@ -19,7 +19,7 @@ from clip_scoring.memory.runs import MemoryBook
 from clip_scoring.memory.source import MemorySource
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.clip import ClipScorer, Engine
-from clip_scoring.models.int8 import open_int8
+from clip_scoring.models.int8.onnx_towers import open_int8
 from clip_scoring.models.pixels import Normaliser
 from clip_scoring.models.towers import TorchTowers, Towers, load_model
 from clip_scoring.models.weights import Weights, open_weights

@@ -33,7 +33,7 @@ from clip_scoring.doctor.findings import (
 )
 from clip_scoring.errors import ClipScoringError, NotPermitted, SettingsInvalid
 from clip_scoring.fingerprint import Tier
-from clip_scoring.images.addresses import parse_networks
+from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.models.weights import Weights
 from clip_scoring.registrations import (
     BucketPlace,

@@ -10,7 +10,7 @@ from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from clip_scoring.images.budget import Share
-from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.local import LocalImages
 from clip_scoring.images.refusal import Refused
 from clip_scoring.measures import Measures

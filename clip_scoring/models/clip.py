@@ -54,7 +54,7 @@ def open_clip(weights: Weights, fingerprint: Fingerprint, engine: Engine) -> Cli
         model = load_model(weights, dtype=dtype, device=engine.device)
         towers: Towers = TorchTowers(model, compiled=engine.compiled)
         return ClipScorer(weights, fingerprint, towers, engine)
-    from clip_scoring.models.int8 import open_int8  # noqa: PLC0415  # an optional extra
+    from clip_scoring.models.int8.onnx_towers import open_int8  # noqa: PLC0415  # an optional extra
 
     model = load_model(weights, dtype=torch.float32, device=engine.device)
     threads = engine.threads or torch.get_num_threads()

@@ -11,9 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from clip_scoring.sample.bad_records import bad_records
-from clip_scoring.sample.captions import caption_of
 from clip_scoring.sample.drawing import render
 from clip_scoring.sample.files import write_whole
+from clip_scoring.sample.scene_captions import caption_of
 from clip_scoring.sample.scenes import Pattern, Scene, random_scene
 
 DAYS, RECORDS_PER_DAY = 3, 80

@@ -16,8 +16,8 @@ from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
 
 from clip_scoring.reporting import ReportFigures, ReportPair, write_report
-from clip_scoring.sample.captions import caption_of
 from clip_scoring.sample.drawing import render
+from clip_scoring.sample.scene_captions import caption_of
 from clip_scoring.sample.scenes import random_scene
 
 PICTURES = os.environ.get("CLIP_SCREENSHOTS")

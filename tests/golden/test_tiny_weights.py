@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from clip_scoring.training.evaluate_tiny import (
+from clip_scoring.training.tiny.evaluate import (
     WEIGHTS,
     Renderer,
     area_under_curve,

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from urllib.parse import unquote
 
 from clip_scoring.images.budget import ByteBudget
-from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Rejection
 

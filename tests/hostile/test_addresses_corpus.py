@@ -17,10 +17,10 @@ import pytest
 import ssrfguard
 from ssrfguard._registry import TABLE
 
-from clip_scoring.images.addresses import may_connect, parse_networks
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import Fetcher
-from clip_scoring.images.http import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.networks import may_connect, parse_networks
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason, Rejection
 from tests.hostile.corpus import FORBIDDEN, PUBLIC, Case, cases

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.fetcher import MAX_BYTES
-from clip_scoring.images.http import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.records import Reason, Rejection
 from tests.hostile.network import (
     Answer,

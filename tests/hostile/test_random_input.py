@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import Fetcher
-from clip_scoring.images.http import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.images.refusal import Refused
 from tests.hostile.network import Network, body, instantly, serving
 

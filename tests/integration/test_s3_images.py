@@ -14,7 +14,7 @@ import pytest
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import Fetcher
-from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.objects import S3Images
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason, Rejection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clip_scoring.images.addresses import may_connect, parse_networks
+from clip_scoring.images.http.networks import may_connect, parse_networks
 
 SPECIAL = [
     "0.0.0.0", "0.255.255.255", "10.0.0.0", "10.255.255.255", "100.64.0.1", "100.100.100.200",

@@ -10,7 +10,7 @@ import pytest
 
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import MAX_BYTES, Fetcher
-from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from clip_scoring.images.addresses import parse_networks
 from clip_scoring.images.budget import ByteBudget
-from clip_scoring.images.guard import AddressForbidden, Guard, Names, NameUnknown
-from clip_scoring.images.hosts import Hosts
-from clip_scoring.images.http import HttpFetcher, HttpPolicy
-from clip_scoring.images.patience import Pace, Patience
+from clip_scoring.images.http.circuit_breaker import Hosts
+from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.deadline import Pace, Patience
+from clip_scoring.images.http.guard import AddressForbidden, Guard, Names, NameUnknown
+from clip_scoring.images.http.networks import parse_networks
+from clip_scoring.images.http.replies import retry_after
 from clip_scoring.images.refusal import Refused
-from clip_scoring.images.replies import retry_after
 from clip_scoring.records import Reason, Rejection
 from tests.hostile.network import (
     LIMIT,

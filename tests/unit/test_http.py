@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from clip_scoring.images.addresses import parse_networks
-from clip_scoring.images.http import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
+from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason, Rejection
 from tests.hostile import network

@@ -24,11 +24,12 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.images.decode import decode
-from clip_scoring.models import int8, int8_graph
-from clip_scoring.models.int8 import Int8Towers, open_int8
+from clip_scoring.models.int8.onnx_towers import Int8Towers, open_int8
+from clip_scoring.models.int8.onnx_towers import graph as int8_graph
+from clip_scoring.models.int8.onnx_towers import onnx_towers as int8
 from clip_scoring.models.weights import open_weights
-from clip_scoring.sample.captions import caption_of
 from clip_scoring.sample.drawing import render
+from clip_scoring.sample.scene_captions import caption_of
 from clip_scoring.sample.scenes import random_scene
 from tests.golden.test_parity import png
 
@@ -208,7 +209,7 @@ import sys
 from pathlib import Path
 from hashlib import sha256
 from tests.unit.test_int8 import captions, pixels, small
-from clip_scoring.models.int8 import open_int8
+from clip_scoring.models.int8.onnx_towers import open_int8
 model = small()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -347,7 +348,8 @@ def test_without_the_extra_the_error_says_what_to_install(
 
 
 def test_importing_the_module_loads_neither_onnx_nor_its_runtime() -> None:
-    code = "import sys, clip_scoring.models.int8; print({'onnx', 'onnxruntime'} & set(sys.modules))"
+    module = "clip_scoring.models.int8.onnx_towers"
+    code = f"import sys, {module}; print({{'onnx', 'onnxruntime'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

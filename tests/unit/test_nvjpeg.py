@@ -25,9 +25,9 @@ from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decode import decode, is_plain_jpeg
 from clip_scoring.images.decoder_process import BODY_LIMIT
 from clip_scoring.images.fetcher import Fetcher
-from clip_scoring.images.http import HttpFetcher
+from clip_scoring.images.http.client import HttpFetcher
+from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
-from clip_scoring.images.policy import HttpPolicy
 from clip_scoring.images.refusal import Refused
 from clip_scoring.measures import Measures
 from clip_scoring.models.clip import Engine, open_clip

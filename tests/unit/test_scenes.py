@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clip_scoring.sample.captions import Wording, caption_in, caption_of
 from clip_scoring.sample.drawing import SHADES, render
+from clip_scoring.sample.scene_captions import Wording, caption_in, caption_of
 from clip_scoring.sample.scenes import (
     Colour,
     Kind,

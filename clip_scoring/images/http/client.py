@@ -23,19 +23,19 @@ from aiohttp.client_exceptions import ClientConnectorError
 from yarl import URL
 
 from clip_scoring.images.budget import Share
-from clip_scoring.images.guard import Clock, Guard, Names, Resolve, resolve
-from clip_scoring.images.hosts import Hosts
-from clip_scoring.images.patience import Pace, Patience
-from clip_scoring.images.policy import HttpPolicy
-from clip_scoring.images.refusal import Refused
-from clip_scoring.images.replies import (
+from clip_scoring.images.http.circuit_breaker import Hosts
+from clip_scoring.images.http.deadline import Pace, Patience
+from clip_scoring.images.http.guard import Clock, Guard, Names, Resolve, resolve
+from clip_scoring.images.http.policy import HttpPolicy
+from clip_scoring.images.http.replies import (
     Disconnected,
     Passing,
     body_failure,
     check_status,
     failure,
 )
-from clip_scoring.images.urls import check_url, host_name, parse_url, redirected
+from clip_scoring.images.http.urls import check_url, host_name, parse_url, redirected
+from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason
 
 __all__ = ["HttpFetcher", "HttpPolicy"]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from clip_scoring.images.policy import HttpPolicy
+from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason, Rejection
 

@@ -19,9 +19,9 @@ from aiohttp import (
     SocketTimeoutError,
 )
 
-from clip_scoring.images.guard import AddressForbidden, NameUnknown
+from clip_scoring.images.http.guard import AddressForbidden, NameUnknown
+from clip_scoring.images.http.urls import NOT_PUBLIC
 from clip_scoring.images.refusal import Refused
-from clip_scoring.images.urls import NOT_PUBLIC
 from clip_scoring.records import Reason
 
 _LONGEST_RETRY_AFTER = 86_400

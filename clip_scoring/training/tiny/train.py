@@ -17,10 +17,10 @@ from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from clip_scoring.sample.captions import caption_in, random_wording
-from clip_scoring.training.objective import Supervision, contrast
-from clip_scoring.training.pool import PATCH, SIDE, Pool, named_facts, render_pool
-from clip_scoring.training.vocabulary import CONTEXT, write_tokenizer
+from clip_scoring.sample.scene_captions import caption_in, random_wording
+from clip_scoring.training.tiny.objective import Supervision, contrast
+from clip_scoring.training.tiny.pool import PATCH, SIDE, Pool, named_facts, render_pool
+from clip_scoring.training.tiny.vocabulary import CONTEXT, write_tokenizer
 
 BATCH = 128
 WIDTH, HEADS, PROJECTION = 128, 4, 128

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from clip_scoring.images.policy import HttpPolicy
+from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason
 

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-from clip_scoring.sample.captions import caption_of
 from clip_scoring.sample.drawing import render
+from clip_scoring.sample.scene_captions import caption_of
 from clip_scoring.sample.scenes import Scene, random_scene
-from clip_scoring.training.foreign_scenes import render_foreign
+from clip_scoring.training.tiny.foreign_scenes import render_foreign
 
 Similarities = NDArray[np.float32]
 """Pictures x captions; those that belong together lie on the diagonal."""
 
 GROUP = 100
 """How many distinct captions each picture is to choose from."""
-WEIGHTS = Path(__file__).resolve().parents[1] / "models" / "tiny"
+WEIGHTS = Path(__file__).resolve().parents[2] / "models" / "tiny"
 
 
 class Renderer(StrEnum):

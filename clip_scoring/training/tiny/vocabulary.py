@@ -9,7 +9,7 @@ from pathlib import Path
 
 from transformers import CLIPTokenizer
 
-from clip_scoring.sample.captions import OPENINGS, RELATION_WORDS, SIZE_WORDS
+from clip_scoring.sample.scene_captions import OPENINGS, RELATION_WORDS, SIZE_WORDS
 from clip_scoring.sample.scenes import Colour, Kind, Pattern
 
 START, END = "<|startoftext|>", "<|endoftext|>"

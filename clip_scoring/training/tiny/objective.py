@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.clip.modeling_clip import CLIPOutput
 
-from clip_scoring.training.pool import ALL_FACTS, NONE_KIND
+from clip_scoring.training.tiny.pool import ALL_FACTS, NONE_KIND
 
 _PATCH_FACTS, _GROUND_FACTS = ALL_FACTS[4:7], ALL_FACTS[7:]
 _DENSE_LAYER = 3

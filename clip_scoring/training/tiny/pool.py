@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clip_scoring.sample.captions import Wording
 from clip_scoring.sample.drawing import render
+from clip_scoring.sample.scene_captions import Wording
 from clip_scoring.sample.scenes import (
     RADIUS,
     Colour,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clip_scoring.images.addresses import Network
+from clip_scoring.images.http.networks import Network
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from unicodedata import category
 
 from yarl import URL
 
-from clip_scoring.images.addresses import may_connect
-from clip_scoring.images.policy import HttpPolicy
+from clip_scoring.images.http.networks import may_connect
+from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason
 

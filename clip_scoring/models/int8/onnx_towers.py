@@ -12,8 +12,8 @@ import torch
 import transformers
 
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
-from clip_scoring.models.int8_cache import publish_export, read_export
-from clip_scoring.models.int8_graph import caption_graph, extra, image_graph
+from clip_scoring.models.int8.cache import publish_export, read_export
+from clip_scoring.models.int8.graph import caption_graph, extra, image_graph
 from clip_scoring.models.pooled import ARGMAX_POOLING_EOS, pooled_at
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from aiohttp import AddrInfoType
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from clip_scoring.images.addresses import may_connect
-from clip_scoring.images.policy import HttpPolicy
+from clip_scoring.images.http.networks import may_connect
+from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.threads import Threads
 
 _THREADS = 64

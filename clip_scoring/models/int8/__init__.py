@@ -1,0 +1,1 @@
+"""Towers in eight bits by ONNX Runtime, for CPUs."""
