@@ -34,9 +34,9 @@ def by_dag(run_key: str, records: int) -> float:
 def by_library(run_key: str, records: int) -> float:
     """What the tasks call, without Airflow."""
     from clip_scoring import nightly  # noqa: PLC0415  # as above
-    from clip_scoring.options import RunOptions  # noqa: PLC0415  # as above
     from clip_scoring.runs import Trigger  # noqa: PLC0415  # as above
-    from clip_scoring.settings import Settings  # noqa: PLC0415  # as above
+    from clip_scoring.settings.environment import Settings  # noqa: PLC0415  # as above
+    from clip_scoring.settings.run_options import RunOptions  # noqa: PLC0415  # as above
 
     settings, options = Settings.from_environment(), RunOptions.of_params(_options(records))
     plan = nightly.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)

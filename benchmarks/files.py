@@ -15,13 +15,13 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.figures import Figure, Result, middle
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files.score import FileScoring
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Outcome, Record, Score
 from clip_scoring.scoring import Read, ScoredBatch, load_ahead, score_ahead
+from clip_scoring.settings.file_options import FileOptions
 from tests.score.fake import PretendScorer
 
 SMALL, LARGE, QUICK = 10_000, 1_000_000, 100_000

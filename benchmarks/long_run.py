@@ -13,7 +13,7 @@ from benchmarks.database import fresh_world, in_process, vacuum, version_of, wor
 from benchmarks.figures import Figure, Result
 from benchmarks.machine import memory_mb, open_files
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Key, Outcome, Record
 from clip_scoring.runs import Run
 from clip_scoring.scoring import score_shard

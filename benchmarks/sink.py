@@ -14,7 +14,7 @@ from benchmarks.database import fresh_world, vacuum, version_of
 from benchmarks.figures import Figure, Result, middle
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Claim

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.quality import Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection
 from clip_scoring.runs import (

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.shards import KeyRange
 
 _WHOLE = KeyRange(None, None)

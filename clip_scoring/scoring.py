@@ -12,7 +12,7 @@ from time import monotonic
 from typing import TypeVar
 
 from clip_scoring.errors import Interrupted, Retryable
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage, LoadedImages, Loader, Scorer, Sink, Source
 from clip_scoring.records import (
     Key,

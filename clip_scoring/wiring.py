@@ -26,14 +26,14 @@ from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.ports import ImageDecoders, Loader, Source
-from clip_scoring.registrations import (
+from clip_scoring.selftest import self_test
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.registrations import (
     BucketPlace,
     FilePlace,
     SourceRegistration,
     TablePlace,
 )
-from clip_scoring.selftest import self_test
-from clip_scoring.settings import Settings
 from clip_scoring.sources.files import FileSource
 from clip_scoring.sources.formats import FORMATS
 from clip_scoring.sources.local import LocalFiles

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 from stack.postgres import PostgresServer
 from tests.world import World
 

@@ -14,7 +14,7 @@ from threading import Thread
 
 from moto.server import ThreadedMotoServer
 
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER for no time at all: closing sends RST."""

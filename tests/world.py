@@ -12,14 +12,14 @@ from sqlalchemy import Engine, text
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.planning import judge_run, plan_run
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection
-from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Plan, RunRequest, RunSummary, Trigger, Window, WindowKind
 from clip_scoring.scoring import ShardResult, score_shard
+from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.sources.table import PostgresSource
 
 DAY = date(2026, 1, 1)

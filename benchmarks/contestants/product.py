@@ -14,9 +14,9 @@ from benchmarks.album import Pair
 from benchmarks.contestants.entry import Entry
 from benchmarks.contestants.loading import open_loader
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.measures import Measures
 from clip_scoring.memory.runs import MemoryBook
 from clip_scoring.memory.source import MemorySource
+from clip_scoring.metrics import Measures
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.clip import ClipScorer, Engine
 from clip_scoring.models.int8.onnx_towers import open_int8

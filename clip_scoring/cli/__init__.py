@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from clip_scoring.cli import doctor, labels, runs, score
 from clip_scoring.cli.console import complain, ready_streams
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_USE, EXIT_TRY_AGAIN = 0, 1, 2, 3

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.scorer_options import INT8, ScorerChoices
+from clip_scoring.settings.scorer_options import INT8, ScorerChoices
 
 NOT_GIVEN = argparse.SUPPRESS
 """As a parser's `argument_default`: an option that is not given has no value, so that a file's can

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.file_options import FileOptions
-from clip_scoring.scorer_options import ScorerChoices
+from clip_scoring.settings.file_options import FileOptions
+from clip_scoring.settings.scorer_options import ScorerChoices
 
 _PATHS, _FLAGS = {"metrics", "report"}, {"quiet", "json_logs"}
 _MEANT: dict[str, tuple[str, dict[object, object]]] = {

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from clip_scoring.cli.runs import Commands
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
 
 FAILED = 2
 """The exit code for wrong configuration, as of every other command."""

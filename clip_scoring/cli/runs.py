@@ -18,9 +18,9 @@ from uuid import uuid4
 
 from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.options import RunOptions
 from clip_scoring.runs import Plan, Rescore, Trigger, WindowKind
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.run_options import RunOptions
 
 WAIT_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1

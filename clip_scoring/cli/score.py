@@ -19,8 +19,8 @@ from clip_scoring.cli.choices import (
 from clip_scoring.cli.config import merged
 from clip_scoring.cli.console import Stop, say, told_to_stop, watching
 from clip_scoring.errors import RunFailed
-from clip_scoring.file_options import FileOptions
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.file_options import FileOptions
 
 if TYPE_CHECKING:
     from clip_scoring.cli.runs import Commands

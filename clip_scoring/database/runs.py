@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Row
 from clip_scoring.database.connection import query, transaction
 from clip_scoring.errors import RunNotFound, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.runs import (
     Left,

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row
 from clip_scoring.database.connection import query, transaction
 from clip_scoring.database.runs import LEASE, planning_scope, run_of
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, ShardLost
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Checkpoint, Claim

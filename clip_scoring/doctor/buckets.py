@@ -9,7 +9,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from clip_scoring.doctor.places import Listing
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.runs import Window
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.s3 import S3Objects, connect_s3
 from clip_scoring.sources.stored_objects import one_line
 

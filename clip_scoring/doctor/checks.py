@@ -35,7 +35,8 @@ from clip_scoring.errors import ClipScoringError, NotPermitted, SettingsInvalid
 from clip_scoring.fingerprint import Tier
 from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.models.weights import Weights
-from clip_scoring.registrations import (
+from clip_scoring.settings.environment import S3Access, Settings
+from clip_scoring.settings.registrations import (
     BucketPlace,
     ExportBucket,
     ExportFolder,
@@ -43,7 +44,6 @@ from clip_scoring.registrations import (
     SourceRegistration,
     TablePlace,
 )
-from clip_scoring.settings import S3Access, Settings
 from clip_scoring.wiring import (
     cores_here,
     current_database,

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
-from clip_scoring.registrations import FilePlace
+from clip_scoring.settings.registrations import FilePlace
 from clip_scoring.sources.stored_objects import one_line
 
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from clip_scoring.api import Scorer, rooted
 from clip_scoring.errors import Interrupted, SettingsInvalid
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files.labels import (
     LabelLayout,
     Verdict,
@@ -25,11 +24,12 @@ from clip_scoring.files.labels import (
 from clip_scoring.files.reader import CsvFile, CsvReading, CsvRow
 from clip_scoring.files.score import Progress, Stopping, Watch
 from clip_scoring.files.writer import written_whole
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
-from clip_scoring.scorer_options import ScorerChoices
 from clip_scoring.scoring import Read, load_ahead
+from clip_scoring.settings.file_options import FileOptions
+from clip_scoring.settings.scorer_options import ScorerChoices
 
 LABEL = "{label}"
 _ANY_CAPTION = "image"

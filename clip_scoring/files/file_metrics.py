@@ -8,7 +8,7 @@ from typing import Any
 
 from clip_scoring.files.tally import Tally
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.runs import bottleneck
 
 _STAGES = ("read", "fetch", "decode", "score", "commit")

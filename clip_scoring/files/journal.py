@@ -20,7 +20,7 @@ from zlib import crc32
 import numpy as np
 
 from clip_scoring.errors import JournalBusy, SettingsInvalid
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Outcome, Reason, Rejection, Score
 
 _FORMAT, _BLOCK = 2, 256

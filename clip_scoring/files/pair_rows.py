@@ -8,9 +8,9 @@ from functools import cached_property
 from itertools import islice
 from random import Random
 
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files.reader import CsvFile, CsvReading, CsvRow
 from clip_scoring.records import Key, Reason, Record, Rejection
+from clip_scoring.settings.file_options import FileOptions
 
 _COUNTED_BYTES, _COUNTED_ROWS = 4 * 1024 * 1024, 50_000
 

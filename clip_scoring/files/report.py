@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files import file_metrics
 from clip_scoring.files.score import FileResult, FileScoring
 from clip_scoring.files.tally import MATRIX_PAIRS, ScoredPair
 from clip_scoring.files.writer import require_apart, write_whole
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Rejection
+from clip_scoring.settings.file_options import FileOptions
 from clip_scoring.wiring import cores_here
 
 _PACKAGES = ("clip-scoring", "torch", "transformers", "pillow", "numpy")

@@ -16,7 +16,6 @@ from typing import cast
 
 from clip_scoring.api import Scorer, rooted
 from clip_scoring.errors import Interrupted, SettingsInvalid
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files.journal import Entry, Journal
 from clip_scoring.files.pair_rows import PairRows
 from clip_scoring.files.reader import CsvRow
@@ -29,11 +28,12 @@ from clip_scoring.files.writer import (
     written_whole,
 )
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Record, Rejection
-from clip_scoring.scorer_options import ScorerChoices
 from clip_scoring.scoring import Read, ScoredBatch
+from clip_scoring.settings.file_options import FileOptions
+from clip_scoring.settings.scorer_options import ScorerChoices
 
 SYNC_SECONDS = 10.0
 """However slowly pairs come, so much work at most is not yet safe."""

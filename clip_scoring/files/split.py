@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files.csv_writer import CsvWriter
 from clip_scoring.files.journal import named_errors, sync_folder
 from clip_scoring.files.reader import CsvFile
 from clip_scoring.files.splitting import parse_names, parse_ratios, part_of, usual_names
+from clip_scoring.settings.file_options import FileOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

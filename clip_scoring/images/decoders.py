@@ -14,7 +14,7 @@ from clip_scoring.fingerprint import Tier
 from clip_scoring.geometry import Geometry
 from clip_scoring.images.decoder_process import BODY_LIMIT, DecoderProcess, Died
 from clip_scoring.images.refusal import Refused
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Reason
 

@@ -13,7 +13,7 @@ from clip_scoring.images.budget import Share
 from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.local import LocalImages
 from clip_scoring.images.refusal import Refused
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Reason
 
 MAX_BYTES = 20 * 1024 * 1024

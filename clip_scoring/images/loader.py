@@ -17,7 +17,7 @@ from weakref import ref
 from clip_scoring.images.budget import ByteBudget, Share
 from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.refusal import Refused
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage, ImageDecoders, LoadedImages, Pixels
 from clip_scoring.records import Record, Rejection
 

@@ -32,7 +32,7 @@ from clip_scoring.images.budget import Share
 from clip_scoring.images.refusal import Refused
 from clip_scoring.images.threads import Threads
 from clip_scoring.records import Reason
-from clip_scoring.registrations import ANY_BUCKET
+from clip_scoring.settings.registrations import ANY_BUCKET
 
 _THREADS = 16
 _BLOCK = 256 * 1024

@@ -10,7 +10,7 @@ from threading import RLock
 
 from clip_scoring.errors import RunNotFound, ShardLost
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.runs import (

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from clip_scoring.measures import Measures
 from clip_scoring.memory.runs import MemoryBook
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Key, Record, Score
 from clip_scoring.runs import Rescore, Selection, Window
 from clip_scoring.shards import PlannedRange, successor

@@ -17,7 +17,7 @@ from scipy.special import expit, softmax
 
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.devices import kind, require_dtype
 from clip_scoring.models.embeddings import Embedder, Embedding, out_of_memory
@@ -26,7 +26,7 @@ from clip_scoring.models.towers import TorchTowers, Towers, load_model
 from clip_scoring.models.weights import Architecture, Weights
 from clip_scoring.ports import DecodedImage, Pixels
 from clip_scoring.records import Outcome, Reason, Rejection, Score
-from clip_scoring.settings import USUAL_CACHE
+from clip_scoring.settings.environment import USUAL_CACHE
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Score
 

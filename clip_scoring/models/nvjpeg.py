@@ -16,7 +16,7 @@ from PIL import Image
 
 from clip_scoring.errors import DeviceLost, SettingsInvalid
 from clip_scoring.geometry import Geometry
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.models.devices import kind
 from clip_scoring.models.embeddings import out_of_memory
 from clip_scoring.models.resize import TorchResize, resized_window

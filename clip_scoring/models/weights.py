@@ -12,7 +12,7 @@ from typing import Any
 from clip_scoring.errors import WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.geometry import Fit, Geometry
-from clip_scoring.registrations import TINY
+from clip_scoring.settings.registrations import TINY
 
 
 class Architecture(StrEnum):

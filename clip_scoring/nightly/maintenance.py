@@ -18,7 +18,9 @@ from clip_scoring.exports.outcomes import (
     write_outcomes,
 )
 from clip_scoring.exports.places import Exported, Exports, FolderExports
-from clip_scoring.registrations import (
+from clip_scoring.runs import Run
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.registrations import (
     BucketPlace,
     ExportBucket,
     ExportFolder,
@@ -26,8 +28,6 @@ from clip_scoring.registrations import (
     FilePlace,
     TablePlace,
 )
-from clip_scoring.runs import Run
-from clip_scoring.settings import Settings
 from clip_scoring.wiring import current_database, extra, open_source
 
 MOST_DAYS = 3650

@@ -17,8 +17,8 @@ from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.decoders import Decoders, decoder_command
 from clip_scoring.images.fetcher import MAX_BYTES, Fetcher
 from clip_scoring.records import Record
-from clip_scoring.registrations import SourceRegistration, TablePlace
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.registrations import SourceRegistration, TablePlace
 from clip_scoring.wiring import objects_opener, open_source
 
 _CONNECTIONS = 4

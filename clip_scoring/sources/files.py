@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from clip_scoring.database.connection import transaction
 from clip_scoring.errors import ObjectUnreadable
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Record
 from clip_scoring.runs import Selection, Window
 from clip_scoring.shards import KeyRange, PlannedRange

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.runs import Window
 from clip_scoring.sources.stored_objects import StoredObject
 

@@ -31,9 +31,9 @@ from clip_scoring.errors import (
     ObjectUnreadable,
     SettingsInvalid,
 )
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.runs import Window
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.stored_objects import StoredObject, one_line
 
 _CLIENT = {

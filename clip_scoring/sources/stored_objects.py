@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.runs import Window
 

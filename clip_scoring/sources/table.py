@@ -9,10 +9,10 @@ from sqlalchemy.exc import NoSuchTableError
 
 from clip_scoring.database.connection import transaction
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Record
-from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Selection, Window
+from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.shards import PlannedRange
 from clip_scoring.sources.keys import key_column, warn_without_index
 from clip_scoring.sources.pending import PendingRecords, RecordColumns

@@ -6,8 +6,8 @@ from airflow.sdk import BaseHook
 from airflow.sdk.exceptions import AirflowNotFoundException
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.registrations import CONNECTION
-from clip_scoring.settings import S3Access, Settings
+from clip_scoring.settings.environment import S3Access, Settings
+from clip_scoring.settings.registrations import CONNECTION
 
 READER = "clip_scoring_reader"
 """A login that is a member of clip_reader and of nothing else: the pages read with its rights."""

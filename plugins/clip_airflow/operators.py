@@ -21,8 +21,8 @@ from clip_scoring.errors import ClipScoringError, RunFailed
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from clip_scoring.options import RunOptions
     from clip_scoring.runs import RunSummary
+    from clip_scoring.settings.run_options import RunOptions
 
 PREVIEW = "preview"
 """The XCom in which a dry run says what a run would plan."""

@@ -8,9 +8,9 @@ from typing import Any
 from airflow.sdk import Param
 
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.options import RunOptions
 from clip_scoring.runs import Rescore, Trigger, WindowKind
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.run_options import RunOptions
 
 AUTO = "auto"
 """What the form offers where the product decides; the library's options say None."""

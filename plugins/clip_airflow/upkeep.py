@@ -11,7 +11,7 @@ from airflow.sdk import AssetAny, BaseOperator, Param
 from clip_airflow.assets import source_asset
 from clip_airflow.connections import worker_settings
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

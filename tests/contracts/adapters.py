@@ -19,15 +19,15 @@ from sqlalchemy import Engine, text
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.measures import Measures
 from clip_scoring.memory.runs import MemoryBook
 from clip_scoring.memory.source import MemorySource
+from clip_scoring.metrics import Measures
 from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.planning import plan_run
 from clip_scoring.ports import Runs, Sink, Source
 from clip_scoring.records import Key, Outcome, Record
-from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Rescore, Run, RunRequest, Selection, Trigger, Window, WindowKind
+from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.sources.files import FileSource
 from clip_scoring.sources.local import LocalFiles
 from clip_scoring.sources.rows_csv import CsvRows

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clip_scoring.errors import ShardLost
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.planning import judge_run, plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Rescore

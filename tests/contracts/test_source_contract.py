@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.planning import plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Rescore, Selection

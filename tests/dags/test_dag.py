@@ -57,7 +57,7 @@ def test_the_dag_plans_scores_mapped_shards_on_the_gpu_queue_and_always_finishes
 
 
 def test_the_form_offers_every_option_of_a_run(parsed: dict[str, object]) -> None:
-    from clip_scoring.options import RunOptions
+    from clip_scoring.settings.run_options import RunOptions
 
     assert set(parsed["params"]) == set(RunOptions.__dataclass_fields__)  # type: ignore[call-overload]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.runs import RunSummary
 from tests.dags.inboxes import Inboxes, open_inboxes
 

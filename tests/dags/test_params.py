@@ -8,8 +8,8 @@ import pytest
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype
-from clip_scoring.options import RunOptions
 from clip_scoring.runs import RunRequest, Trigger, Window, WindowKind
+from clip_scoring.settings.run_options import RunOptions
 
 
 def context(run_type: str, partition: str | None, **params: object) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.sample.drawing import render
 from clip_scoring.sample.scenes import Colour, Pattern, random_scene
-from clip_scoring.scorer_options import ScorerOptions
+from clip_scoring.settings.scorer_options import ScorerOptions
 
 LABELS = ["cat", "dog", "a red, round thing"]
 OURS = ["label", "probability", *(f"p_{each}" for each in LABELS), "rejection", "rejection_detail"]

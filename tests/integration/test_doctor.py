@@ -22,7 +22,7 @@ from sqlalchemy.engine import make_url
 from clip_scoring.cli import main
 from clip_scoring.database import health as postgres_health
 from clip_scoring.database.roles import grant_roles
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 from stack.postgres import PostgresServer
 from tests.s3 import Answer, FaultProxy
 from tests.world import World

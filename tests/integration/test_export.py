@@ -24,7 +24,8 @@ from clip_scoring.exports.bucket import BucketExports
 from clip_scoring.exports.outcomes import GroupSize, TableInputs, write_outcomes
 from clip_scoring.exports.places import Exported, FolderExports
 from clip_scoring.nightly.maintenance import export_run
-from clip_scoring.registrations import (
+from clip_scoring.settings.environment import S3Access, Settings
+from clip_scoring.settings.registrations import (
     BucketPlace,
     ExportBucket,
     ExportFolder,
@@ -34,7 +35,6 @@ from clip_scoring.registrations import (
     Registrations,
     SourceRegistration,
 )
-from clip_scoring.settings import S3Access, Settings
 from clip_scoring.sources.files import FileSource
 from clip_scoring.sources.local import LocalFiles
 from clip_scoring.sources.rows_csv import CsvRows

@@ -16,15 +16,15 @@ from sqlalchemy import Engine
 
 from clip_scoring import nightly
 from clip_scoring.errors import Interrupted, ObjectChanged, ObjectUnreadable
-from clip_scoring.options import RunOptions
-from clip_scoring.registrations import (
+from clip_scoring.runs import Rescore, Trigger, WindowKind
+from clip_scoring.settings.environment import S3Access, Settings
+from clip_scoring.settings.registrations import (
     BucketPlace,
     FileFormat,
     Registrations,
     SourceRegistration,
 )
-from clip_scoring.runs import Rescore, Trigger, WindowKind
-from clip_scoring.settings import S3Access, Settings
+from clip_scoring.settings.run_options import RunOptions
 from clip_scoring.sources.files import FileSource
 from clip_scoring.sources.local import LocalFiles
 from clip_scoring.sources.rows_csv import CsvRows

@@ -15,7 +15,7 @@ import clip_scoring
 from clip_scoring import Outcome, Reason, Record, Rejection, Score, Scorer, score_pairs
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.sample.records import write_sample
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 
 
 @pytest.fixture(scope="module")

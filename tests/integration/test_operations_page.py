@@ -13,9 +13,9 @@ import yaml
 from clip_scoring import nightly
 from clip_scoring.database.connection import connect_engine
 from clip_scoring.errors import Interrupted
-from clip_scoring.options import RunOptions
 from clip_scoring.runs import Trigger
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.run_options import RunOptions
 from stack.home import PACKAGE, wheel
 from tests.consoles import REPOSITORY, Shell, blocks, check_shown, commands
 from tests.dags.night import SCORES

@@ -18,8 +18,8 @@ from clip_scoring.database.roles import grant_roles
 from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.planning import plan_run
-from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Plan
+from clip_scoring.settings.registrations import TablePlace
 from tests.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"

@@ -9,8 +9,8 @@ from sqlalchemy import event
 from clip_scoring.database.connection import transaction
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.planning import preview
-from clip_scoring.registrations import TablePlace
 from clip_scoring.runs import Rescore, WindowKind
+from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.shards import KeyRange
 from clip_scoring.sources.table import PostgresSource
 from tests.world import DAY, MIDDAY, World

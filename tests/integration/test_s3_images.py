@@ -18,7 +18,7 @@ from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.objects import S3Images
 from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason, Rejection
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.s3 import connect_s3
 from tests.s3 import Answer, Before, Cut, FaultProxy, Headers, access_to, s3_server
 

@@ -22,7 +22,7 @@ from clip_scoring.errors import (
     SettingsInvalid,
 )
 from clip_scoring.runs import Window
-from clip_scoring.settings import S3Access
+from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.rows_csv import CsvRows
 from clip_scoring.sources.rows_parquet import ParquetRows
 from clip_scoring.sources.s3 import S3Objects, connect_s3

@@ -10,10 +10,10 @@ from statistics import median
 import pytest
 
 from clip_scoring import nightly
-from clip_scoring.options import RunOptions
 from clip_scoring.runs import RunSummary, Trigger
 from clip_scoring.sample.records import SampleKind
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.run_options import RunOptions
 from tests.world import World
 
 

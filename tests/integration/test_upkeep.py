@@ -15,9 +15,9 @@ from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import SettingsInvalid, ShardLost
 from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.nightly.maintenance import maintain
-from clip_scoring.registrations import Registrations, SourceRegistration
 from clip_scoring.runs import WindowKind
-from clip_scoring.settings import Settings
+from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.registrations import Registrations, SourceRegistration
 from tests.world import DAY, World
 
 MONTH = timedelta(days=30)

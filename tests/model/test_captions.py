@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Key, Record, screen_caption
 from clip_scoring.runs import Selection, Window
 from clip_scoring.scoring import score_shard

@@ -9,7 +9,7 @@ from clip_scoring import scoring
 from clip_scoring.database import connection as database
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.records import Key, Outcome, Reason, Record, Rejection, Score, screen_caption
 from clip_scoring.shards import Claim
 

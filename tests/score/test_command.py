@@ -14,10 +14,10 @@ from clip_scoring.cli import main
 from clip_scoring.cli.config import merged, read_config
 from clip_scoring.cli.console import Rate
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files import score as files
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.scorer_options import ScorerOptions
+from clip_scoring.settings.file_options import FileOptions
+from clip_scoring.settings.scorer_options import ScorerOptions
 from tests.score.fake import PretendScorer
 from tests.score.kills import REPOSITORY, command, environment
 

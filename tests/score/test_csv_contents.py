@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_scoring.errors import ClipScoringError, ObjectUnreadable, SettingsInvalid
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files import reader as csv_file
 from clip_scoring.files.score import FileResult, FileScoring
 from clip_scoring.files.writer import COLUMNS
+from clip_scoring.settings.file_options import FileOptions
 from clip_scoring.sources import csv_records
 from tests.score.fake import PretendScorer
 

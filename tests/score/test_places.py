@@ -12,11 +12,11 @@ import pytest
 
 from clip_scoring.cli.config import read_config
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.file_options import FileOptions
 from clip_scoring.files import score as files
 from clip_scoring.files.writer import _unique
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Record, Rejection
+from clip_scoring.settings.file_options import FileOptions
 from tests.score import fake
 from tests.score.kills import REPOSITORY, call, command, environment, pairs_file
 from tests.score.test_csv_contents import score

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.registrations import ExportBucket, ExportFolder, Registrations, read_registrations
-from clip_scoring.settings import DEFAULT_REGISTRATIONS
+from clip_scoring.settings.environment import DEFAULT_REGISTRATIONS
+from clip_scoring.settings.registrations import (
+    ExportBucket,
+    ExportFolder,
+    Registrations,
+    read_registrations,
+)
 
 Read = Callable[[str], Registrations]
 

@@ -24,9 +24,9 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.images.decode import decode
+from clip_scoring.models.int8 import graph as int8_graph
+from clip_scoring.models.int8 import onnx_towers as int8
 from clip_scoring.models.int8.onnx_towers import Int8Towers, open_int8
-from clip_scoring.models.int8.onnx_towers import graph as int8_graph
-from clip_scoring.models.int8.onnx_towers import onnx_towers as int8
 from clip_scoring.models.weights import open_weights
 from clip_scoring.sample.drawing import render
 from clip_scoring.sample.scene_captions import caption_of

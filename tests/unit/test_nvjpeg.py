@@ -29,16 +29,16 @@ from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
 from clip_scoring.images.refusal import Refused
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.models.clip import Engine, open_clip
 from clip_scoring.models.nvjpeg import MOST_AT_ONCE, DeviceDecoders, open_nvjpeg
 from clip_scoring.models.reference import reference_similarities
 from clip_scoring.models.resize import TorchResize
 from clip_scoring.models.weights import open_weights
 from clip_scoring.ports import Pixels
-from clip_scoring.registrations import Registrations
 from clip_scoring.selftest import self_test
-from clip_scoring.settings import Compute, Settings
+from clip_scoring.settings.environment import Compute, Settings
+from clip_scoring.settings.registrations import Registrations
 from tests.unit.test_decode import encoded, shortest
 from tests.unit.test_tier_fast import photograph
 

@@ -8,8 +8,8 @@ import pytest
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.options import RunOptions
 from clip_scoring.runs import Rescore, WindowKind
+from clip_scoring.settings.run_options import RunOptions
 
 DAY = date(2026, 1, 31)
 HOSTILE = [

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.runs import (
     RunRequest,

@@ -11,7 +11,7 @@ import torch
 from clip_scoring.errors import DecoderBroken, DeviceLost, SelfTestFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.measures import Measures
+from clip_scoring.metrics import Measures
 from clip_scoring.models.clip import ClipScorer, Engine, open_clip
 from clip_scoring.models.reference import reference_similarities
 from clip_scoring.models.towers import TorchTowers, load_model

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.registrations import (
+from clip_scoring.settings.environment import DEFAULT_REGISTRATIONS, Settings
+from clip_scoring.settings.registrations import (
     BucketPlace,
     FileFormat,
     FilePlace,
@@ -17,7 +18,6 @@ from clip_scoring.registrations import (
     TablePlace,
     read_registrations,
 )
-from clip_scoring.settings import DEFAULT_REGISTRATIONS, Settings
 
 Write = Callable[[str], Path]
 GOOD = """
@@ -330,6 +330,8 @@ def test_records_in_another_database_than_the_outcomes_are_refused(write: Write)
 def test_an_installed_package_without_its_repository_has_the_default_source(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("clip_scoring.settings.DEFAULT_REGISTRATIONS", tmp_path / "none.yaml")
+    monkeypatch.setattr(
+        "clip_scoring.settings.environment.DEFAULT_REGISTRATIONS", tmp_path / "none.yaml"
+    )
     registered = Settings.from_environment({}).registrations
     assert registered.sources == {"records": SourceRegistration("records")}

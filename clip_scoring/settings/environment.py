@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.registrations import (
+from clip_scoring.settings.registrations import (
     TINY,
     Registrations,
     SourceRegistration,
@@ -17,7 +17,7 @@ from clip_scoring.registrations import (
 
 # Path.expanduser raises where there is no home; workers in containers may have none.
 USUAL_CACHE = Path(os.path.expanduser("~/.cache/clip-scoring"))  # noqa: PTH111
-DEFAULT_REGISTRATIONS = Path(__file__).parents[1] / "config" / "sources.yaml"
+DEFAULT_REGISTRATIONS = Path(__file__).parents[2] / "config" / "sources.yaml"
 
 
 @dataclass(frozen=True, slots=True)
