@@ -20,8 +20,8 @@ from clip_scoring.metrics import Measures
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Outcome, Record, Score
-from clip_scoring.scoring import Read, ScoredBatch, load_ahead, score_ahead
 from clip_scoring.settings.file_options import FileOptions
+from clip_scoring.stages import Read, ScoredBatch, load_ahead, score_ahead
 from tests.score.fake import PretendScorer
 
 SMALL, LARGE, QUICK = 10_000, 1_000_000, 100_000

@@ -24,10 +24,10 @@ from clip_scoring.metrics import Measures
 from clip_scoring.models.weights import Weights
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Record, Rejection
-from clip_scoring.scoring import Read, ScoredBatch, load_ahead, score_ahead
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.registrations import ANY_BUCKET, SourceRegistration
 from clip_scoring.settings.scorer_options import ScorerChoices, ScorerOptions
+from clip_scoring.stages import Read, ScoredBatch, load_ahead, score_ahead
 from clip_scoring.wiring import (
     cores_here,
     device_of,

@@ -27,9 +27,9 @@ from clip_scoring.files.writer import written_whole
 from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
-from clip_scoring.scoring import Read, load_ahead
 from clip_scoring.settings.file_options import FileOptions
 from clip_scoring.settings.scorer_options import ScorerChoices
+from clip_scoring.stages import Read, load_ahead
 
 LABEL = "{label}"
 _ANY_CAPTION = "image"

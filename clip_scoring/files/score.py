@@ -31,9 +31,9 @@ from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Record, Rejection
-from clip_scoring.scoring import Read, ScoredBatch
 from clip_scoring.settings.file_options import FileOptions
 from clip_scoring.settings.scorer_options import ScorerChoices
+from clip_scoring.stages import Read, ScoredBatch
 
 SYNC_SECONDS = 10.0
 """However slowly pairs come, so much work at most is not yet safe."""

@@ -20,10 +20,11 @@ from clip_scoring.planning import Preview, judge_run, plan_run, preview
 from clip_scoring.ports import Loader, Scorer, Sink, Source
 from clip_scoring.quality import Gates
 from clip_scoring.runs import Left, Plan, Run, RunRequest, RunSummary, Trigger, Window
-from clip_scoring.scoring import ScoredBatch, ShardResult, score_shard
+from clip_scoring.scoring import ShardResult, score_shard
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.run_options import RunOptions
 from clip_scoring.shards import Claim
+from clip_scoring.stages import ScoredBatch
 from clip_scoring.wiring import (
     cores_here,
     current_database,

@@ -13,7 +13,7 @@ from clip_scoring.records import Rejection
 
 if TYPE_CHECKING:
     from clip_scoring.runs import Left
-    from clip_scoring.scoring import ScoredBatch
+    from clip_scoring.stages import ScoredBatch
 
 SCORED, REJECTED = "clip.scored", "clip.rejected"
 """Counters of pairs; rejected ones by `reason`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 
-from clip_scoring import scoring
+from clip_scoring import stages
 from clip_scoring.database import connection as database
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.sink import PostgresSink
@@ -77,7 +77,7 @@ def no_nul_screen() -> None:
         invalid = found is not None and found.reason is Reason.CAPTION_INVALID
         return None if invalid else found
 
-    scoring.screen_caption = screen  # type: ignore[attr-defined]
+    stages.screen_caption = screen  # type: ignore[attr-defined]
 
 
 def none() -> None:

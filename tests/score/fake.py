@@ -17,8 +17,8 @@ from clip_scoring.metrics import Measures
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection
-from clip_scoring.scoring import Read, ScoredBatch, load_ahead, score_ahead
 from clip_scoring.settings.scorer_options import ScorerOptions
+from clip_scoring.stages import Read, ScoredBatch, load_ahead, score_ahead
 
 REPOSITORY = Path(__file__).parents[2]
 DIE_AT = "CLIP_TEST_DIE_AT"
