@@ -17,8 +17,8 @@ from typing import BinaryIO, NamedTuple
 
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable, SettingsInvalid
 from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
+from clip_scoring.sources.lines import LIMIT_BYTES, lines_of
 from clip_scoring.sources.local import LocalFiles
-from clip_scoring.sources.rows_json import LIMIT_BYTES, lines_of
 from clip_scoring.sources.stored_objects import Mark, StoredObject, one_line
 
 DELIMITERS = (",", "\t", ";", "|")

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from clip_scoring.sources.rows_json import LIMIT_BYTES, Line
+from clip_scoring.sources.lines import LIMIT_BYTES, Line
 
 # The limit belongs to the process, not to a reader. The default of 128 KiB would refuse fields
 # long before the limit of a record does. A limit that a program set higher stays.

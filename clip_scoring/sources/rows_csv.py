@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
-from clip_scoring.sources.rows_json import read_lines, survey_text
+from clip_scoring.sources.lines import read_lines, survey_text
 from clip_scoring.sources.stored_objects import (
     Mark,
     ObjectStore,

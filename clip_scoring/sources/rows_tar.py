@@ -11,7 +11,8 @@ from typing import BinaryIO, ClassVar, Self
 
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import CAPTION_LIMIT_BYTES, Reason, Rejection
-from clip_scoring.sources.rows_json import LIMIT_BYTES, text_field
+from clip_scoring.sources.lines import LIMIT_BYTES
+from clip_scoring.sources.rows_json import text_field
 from clip_scoring.sources.stored_objects import (
     Mark,
     ObjectStore,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import Reason
 from clip_scoring.runs import Window
-from clip_scoring.sources import csv_records, rows_json
+from clip_scoring.sources import csv_records, lines
 from clip_scoring.sources.local import LocalFiles
 from clip_scoring.sources.rows_csv import CsvRows
 from clip_scoring.sources.stored_objects import Row, StoredObject
@@ -209,7 +209,7 @@ def test_reading_from_any_mark_finds_the_rows_that_reading_from_the_start_finds(
     parts: list[bytes], bom: bytes
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_json, "_MARK_BYTES", 1)
+        patch.setattr(lines, "_MARK_BYTES", 1)
         content = bom + HEADER + b"good,row\n" + b"".join(parts)
         whole = rows_of(Path(folder), content)
         for first in range(len(whole) + 1):

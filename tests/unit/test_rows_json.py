@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.runs import Window
-from clip_scoring.sources import rows_json
+from clip_scoring.sources import lines
 from clip_scoring.sources.local import LocalFiles
 from clip_scoring.sources.rows_json import JsonLinesRows
 from clip_scoring.sources.stored_objects import Row, StoredObject
@@ -114,7 +114,7 @@ def test_a_line_over_the_limit_is_one_flaw_and_never_in_memory(tmp_path: Path) -
 def test_a_line_as_long_as_the_limit_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows_json, "LIMIT_BYTES", len(GOOD) - 1)
+    monkeypatch.setattr(lines, "LIMIT_BYTES", len(GOOD) - 1)
     assert rows_of(tmp_path, GOOD + GOOD.strip()) == [Row(0, "a.png", "a"), Row(1, "a.png", "a")]
 
 
@@ -138,8 +138,8 @@ def test_reading_from_any_mark_finds_the_rows_that_reading_from_the_start_finds(
     parts: list[bytes], bom: bytes
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows_json, "_MARK_BYTES", 1)
-        patch.setattr(rows_json, "LIMIT_BYTES", 100)
+        patch.setattr(lines, "_MARK_BYTES", 1)
+        patch.setattr(lines, "LIMIT_BYTES", 100)
         content = bom + GOOD + b"".join(parts)
         whole = rows_of(Path(folder), content)
         for first in range(len(whole) + 1):
