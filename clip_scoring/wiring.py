@@ -10,10 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
-
 from clip_scoring.database import schema
-from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.connection import Database, connect_engine
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.geometry import Geometry
@@ -46,7 +44,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def current_database(settings: Settings, *, kept: int = 0) -> Engine:
+def current_database(settings: Settings, *, kept: int = 0) -> Database:
     """Our database, whose schema this program knows; SchemaMismatch otherwise."""
     engine = connect_engine(settings.require_database_url(), kept=kept)
     schema.require_current(engine)
@@ -80,7 +78,7 @@ def usual_dtype_of(settings: Settings) -> Dtype:
     return usual_dtype(device_of(settings))
 
 
-def open_source(settings: Settings, engine: Engine, name: str) -> Source:
+def open_source(settings: Settings, engine: Database, name: str) -> Source:
     """The registered source, over the database and its own place."""
     registration = settings.registrations.source(name)
     match registration.place:

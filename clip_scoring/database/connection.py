@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Engine, TextClause, create_engine, text
 from sqlalchemy.engine import make_url
@@ -17,11 +17,16 @@ from sqlalchemy.exc import (
     InterfaceError,
     NoSuchModuleError,
     OperationalError,
+    SQLAlchemyError,
 )
 from sqlalchemy.pool import NullPool
 
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, NotPermitted, SettingsInvalid
 
+Database: TypeAlias = Engine
+"""A database that was named and is connected to as it is needed."""
+DATABASE_ERRORS = (SQLAlchemyError,)
+"""What a driver raises that `transaction` has no other name for."""
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 10,

@@ -9,12 +9,9 @@ from contextlib import closing
 from importlib import metadata
 from pathlib import Path
 
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
-from clip_scoring.database import health as postgres_health
-from clip_scoring.database import schema
-from clip_scoring.doctor import places as place_health
+from clip_scoring.database import health, schema
+from clip_scoring.database.connection import DATABASE_ERRORS, Database
+from clip_scoring.doctor import places
 from clip_scoring.doctor.findings import (
     Finding,
     Findings,
@@ -56,7 +53,7 @@ from clip_scoring.wiring import (
 )
 
 _BATCH = 64
-_BROKEN = (ClipScoringError, OSError, ImportError, SQLAlchemyError)
+_BROKEN = (ClipScoringError, OSError, ImportError, *DATABASE_ERRORS)
 """What the world does to a check; anything else is a mistake in this program."""
 _GPU_BROKEN = "see in nvidia-smi who uses it and how it is; a new process may get it back"
 _S3 = (
@@ -197,9 +194,9 @@ def _database(settings: Settings) -> Findings:
         remedy = "set CLIP_SCORING_DATABASE_URL for plan and run; score needs none"
         yield Finding("database", Verdict.SKIP, "not configured", remedy)
         return
-    engine = postgres_health.engine_without_leaks(settings.database_url)
+    engine = health.engine_without_leaks(settings.database_url)
     try:
-        server = postgres_health.ask_server(engine)
+        server = health.ask_server(engine)
         where = f"{server.database} at {engine.url.host}:{engine.url.port or 5432}"
         answer = f"answers {server.login} in {server.answer_s * 1000:.1f} ms"
         text = f"PostgreSQL {server.version}, {where}, {answer}"
@@ -210,14 +207,14 @@ def _database(settings: Settings) -> Findings:
         engine.dispose()
 
 
-def _schema(engine: Engine, login: str) -> Findings:
+def _schema(engine: Database, login: str) -> Findings:
     try:
         schema.require_current(engine)
     except NotPermitted as denied:
         yield Finding("rights", Verdict.FAIL, _told(denied), grant_to(login))
         return
     yield Finding("schema", Verdict.OK, f"clip at version {schema.SCHEMA_VERSION}")
-    yield rights_finding(login, postgres_health.ask_rights(engine))
+    yield rights_finding(login, health.ask_rights(engine))
 
 
 def _source(registration: SourceRegistration, settings: Settings) -> Findings:
@@ -228,7 +225,7 @@ def _source(registration: SourceRegistration, settings: Settings) -> Findings:
             open_source(settings, current_database(settings), name).find((), longest=1)
             yield Finding("source", Verdict.OK, f"{name}: table {table}, may be read")
         case FilePlace(path=path) as file:
-            size = place_health.look_into_csv(file)
+            size = places.look_into_csv(file)
             yield Finding("source", Verdict.OK, f"{name}: {path}, {size:,} bytes, may be read")
         case BucketPlace(bucket=bucket, prefix=prefix, connection=connection):
             access = settings.s3_access(connection)
@@ -242,7 +239,7 @@ def _images(registration: SourceRegistration, settings: Settings) -> Findings:
         raise SettingsInvalid(f"allowed_networks: {wrong}") from wrong
     proxy = f" through {registration.egress_proxy}" if registration.egress_proxy else ""
     for root in registration.image_roots:
-        place_health.require_folder(root)
+        places.require_folder(root)
     folders = ", ".join(map(str, registration.image_roots)) or "no folder (image_roots is empty)"
     text = f"{registration.name}: from the web{proxy} and from {folders}"
     yield Finding("images", Verdict.OK, text)
@@ -254,7 +251,7 @@ def _images(registration: SourceRegistration, settings: Settings) -> Findings:
 def _exports(settings: Settings) -> Findings:
     match settings.registrations.exports:
         case ExportFolder(path):
-            place_health.require_writable(path)
+            places.require_writable(path)
             yield Finding("exports", Verdict.OK, f"{path}, may be written to")
         case ExportBucket(bucket, prefix, connection):
             access = settings.s3_access(connection)
@@ -270,11 +267,11 @@ def _bucket(name: str, about: str, place: str, access: S3Access) -> Findings:
 
 def _listed(name: str, about: str, place: str, access: S3Access) -> Findings:
     with extra("s3"):
-        from clip_scoring.doctor.buckets import look_into_bucket  # noqa: PLC0415  # an extra
+        from clip_scoring.sources.bucket_listing import look_into_bucket  # noqa: PLC0415  # an extra
 
     bucket, _, prefix = place.partition("/")
     yield bucket_finding(name, f"{about}s3://{place}", look_into_bucket(access, bucket, prefix))
 
 
-def _disk(places: Mapping[str, Path]) -> Findings:
-    yield disk_finding({use: place_health.free_bytes(path) for use, path in places.items()})
+def _disk(folders: Mapping[str, Path]) -> Findings:
+    yield disk_finding({use: places.free_bytes(path) for use, path in folders.items()})

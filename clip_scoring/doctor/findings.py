@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clip_scoring.database.health import Rights
-from clip_scoring.doctor.places import Listing
+from clip_scoring.sources.stored_objects import Listing
 
 if TYPE_CHECKING:
     from clip_scoring.models.gpus import Gpu

@@ -6,21 +6,11 @@ import csv
 import os
 import shutil
 import stat
-from enum import StrEnum
 from pathlib import Path
 
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.settings.registrations import FilePlace
 from clip_scoring.sources.stored_objects import one_line
-
-
-class Listing(StrEnum):
-    """What a bucket says when it is asked for the first object below a prefix."""
-
-    FOUND = "found"
-    EMPTY = "empty"
-    DENIED = "denied"
-    """The login is known there and may not list; it may well read or write."""
 
 
 def look_into_csv(place: FilePlace) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine
-
+from clip_scoring.database.connection import Database
 from clip_scoring.database.maintenance import PostgresUpkeep
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.errors import SettingsInvalid
@@ -75,7 +74,7 @@ def _name(run: Run) -> str:
     return f"{run.source}/{day}/{run.id}.parquet"
 
 
-def _inputs(settings: Settings, engine: Engine, run: Run) -> Inputs:
+def _inputs(settings: Settings, engine: Database, run: Run) -> Inputs:
     match settings.registrations.source(run.source).place:
         case TablePlace():
             return TableInputs(open_source(settings, engine, run.source))

@@ -6,10 +6,9 @@ import io
 from collections.abc import Mapping, Sequence
 
 from PIL import Image
-from sqlalchemy import Engine
 
 from clip_scoring.database import schema
-from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.connection import Database, connect_engine
 from clip_scoring.database.pages import PostgresPages
 from clip_scoring.fingerprint import Tier
 from clip_scoring.geometry import Fit, Geometry
@@ -32,7 +31,7 @@ class Pages:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._engine: Engine = connect_engine(settings.require_database_url(), kept=_CONNECTIONS)
+        self._engine: Database = connect_engine(settings.require_database_url(), kept=_CONNECTIONS)
         schema.require_current(self._engine)
         self.reports = PostgresPages(self._engine)
         self.sources = tuple(settings.registrations.sources)

@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from clip_scoring.metrics import Measures
@@ -80,6 +81,15 @@ class Survey:
     def nearest(self, row: int) -> Mark:
         """The last mark at or below the row."""
         return self.marks[max(bisect_right(self.marks, row, key=lambda mark: mark.row) - 1, 0)]
+
+
+class Listing(StrEnum):
+    """What a bucket says when it is asked for the first object below a prefix."""
+
+    FOUND = "found"
+    EMPTY = "empty"
+    DENIED = "denied"
+    """The login is known there and may not list; it may well read or write."""
 
 
 class ObjectStore(Protocol):

@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from clip_scoring.cli import main
-from clip_scoring.database import health as postgres_health
+from clip_scoring.database import health
 from clip_scoring.database.roles import grant_roles
 from clip_scoring.settings.environment import S3Access
 from stack.postgres import PostgresServer
@@ -246,13 +246,13 @@ def test_a_login_with_too_few_rights_is_told_which_role_it_needs(
 def test_a_clock_that_is_off_is_a_warning(
     examine: Callable[..., Examined], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    true_time = postgres_health.time.time
+    true_time = health.time.time
 
     class Ahead:
         time = staticmethod(lambda: true_time() + 60)
-        monotonic = staticmethod(postgres_health.time.monotonic)
+        monotonic = staticmethod(health.time.monotonic)
 
-    monkeypatch.setattr(postgres_health, "time", Ahead)
+    monkeypatch.setattr(health, "time", Ahead)
     seen = examine(DATABASE_URL=database)
     assert (seen.code, seen.one("clock")["verdict"]) == (0, "warn")
     assert seen.one("clock")["text"] == "60 s ahead of the database's"

@@ -27,10 +27,10 @@ from clip_scoring.doctor.findings import (
     python_finding,
     rights_finding,
 )
-from clip_scoring.doctor.places import Listing
 from clip_scoring.errors import DeviceLost
 from clip_scoring.models import gpus
 from clip_scoring.models.gpus import Gpu
+from clip_scoring.sources.stored_objects import Listing
 
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
 GIB = 2**30
