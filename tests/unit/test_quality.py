@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import wasserstein_distance
 
 from clip_scoring.quality import BINS_PER_UNIT, FEWEST_SCORES, Gates, Histogram, drift
 
@@ -58,6 +59,18 @@ def test_a_shift_of_every_similarity_is_the_drift(bins: int) -> None:
     before = {-300: 40, 0: 20, 310: 90}
     now = {place + bins: count for place, count in before.items()}
     assert drift(now, [before]) == pytest.approx(abs(bins) / BINS_PER_UNIT)
+
+
+@given(*[st.dictionaries(st.integers(-1000, 1000), st.integers(0, 10**9), min_size=1)] * 2)
+def test_drift_is_the_wasserstein_distance_of_scipy(now: Histogram, before: Histogram) -> None:
+    assume(min(sum(now.values()), sum(before.values())) >= FEWEST_SCORES)
+    bins = wasserstein_distance(list(now), list(before), [*now.values()], [*before.values()])
+    assert drift(now, [before]) == pytest.approx(bins / BINS_PER_UNIT, rel=1e-9, abs=1e-12)
+
+
+def test_drift_is_exact_where_a_sum_of_shares_would_be_rounded() -> None:
+    before = {place: 1 for place in range(49)}
+    assert drift({place + 7: 3 for place in range(49)}, [before]) == 7 / BINS_PER_UNIT
 
 
 def test_samples_of_one_distribution_drift_little_and_of_a_shifted_one_by_the_shift() -> None:
