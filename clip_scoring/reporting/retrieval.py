@@ -49,7 +49,7 @@ def by_chance(pairs: int) -> Retrieval:
     return summary(np.arange(1, pairs + 1, dtype=np.int64))
 
 
-def beaten(matrix: NDArray[np.float32], most: int) -> list[int]:
+def misranked(matrix: NDArray[np.float32], most: int) -> list[int]:
     """Pairs that are not first both ways, at most so many, those with the last ranks first."""
     worst = np.maximum(caption_ranks(matrix), image_ranks(matrix))
     order = np.argsort(-worst, kind="stable")

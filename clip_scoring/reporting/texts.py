@@ -1,10 +1,9 @@
-"""How the report writes numbers, and text that others wrote: visible, cut, escaped."""
+"""How the report writes numbers, and text that others wrote: visible and cut."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from html import escape
 
 LONGEST = 300
 """Characters that are shown of a text."""
@@ -29,11 +28,6 @@ def _is_hidden(character: str) -> bool:
 def shortened(text: str, most: int = LONGEST) -> str:
     """At most so many characters, with an ellipsis where some are missing."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-def safe(text: str) -> str:
-    """Text that others wrote, ready for HTML, also between double quotes."""
-    return escape(visible(shortened(text)), quote=True)
 
 
 def address(uri: str) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from base64 import b64decode, b64encode
+from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -15,12 +17,14 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from clip_scoring.reporting import ReportFigures, ReportPair, plots, retrieval, texts, write_report
 from clip_scoring.reporting.distribution import Bar, bars, described
 from clip_scoring.reporting.lettering import drawable
+from clip_scoring.reporting.page import environment
 from clip_scoring.reporting.page import page as page_html
 from clip_scoring.reporting.palette import DARK, LIGHT
 from clip_scoring.reporting.sheets import MOST_ON_SHEET, contact_sheet
@@ -155,10 +159,10 @@ def test_guessing_spreads_ranks_evenly() -> None:
     assert retrieval.by_chance(20) == retrieval.Retrieval(10.5, 1 / 20, 5 / 20, 10 / 20)
 
 
-def test_beaten_pairs_come_in_the_order_of_their_last_rank() -> None:
+def test_misranked_pairs_come_in_the_order_of_their_last_rank() -> None:
     assert FULL.matrix is not None
-    assert retrieval.beaten(FULL.matrix, 10) == [1, 2]
-    assert retrieval.beaten(FULL.matrix, 1) == [1]
+    assert retrieval.misranked(FULL.matrix, 10) == [1, 2]
+    assert retrieval.misranked(FULL.matrix, 1) == [1]
 
 
 # Distribution
@@ -442,6 +446,56 @@ def test_texts_of_others_are_shown_and_never_markup(text: str) -> None:
     assert text in found.text
 
 
+def marked(place: str) -> str:
+    """Markup that says where it was put."""
+    return f"<b id='{place}'>&\""
+
+
+def marked_pair(place: str) -> ReportPair:
+    return ReportPair(
+        marked(f"{place}-name"), marked(f"{place}-uri"), marked(f"{place}-caption"), 0.5,
+        jpeg("red"),
+    )  # fmt: skip
+
+
+def test_markup_is_escaped_at_every_place_of_the_page() -> None:
+    facts = {"short": marked("!"), marked("fact"): "long" * 9, "longer": marked("text") + " " * 9}
+    tile = {marked("tile"): "1"}
+    written = page_of(
+        ReportFigures(
+            marked("title"), tile | facts, {1: 1}, {marked("reason"): 2}, [(1.0, 1)],
+            [marked_pair("lowest")], [marked_pair("highest")], [marked_pair("random")],
+            matrix_of([0.1, 0.2], [0.3, 0.1]), [marked("first"), marked("second")],
+        )
+    )  # fmt: skip
+    once = ["tile", "!", "fact", "text", "reason", "first", "second"]
+    cards = ["lowest", "highest", "random"]
+    expected = Counter(
+        {"title": 2}
+        | dict.fromkeys(once, 1)
+        | {f"{card}-name": 2 for card in cards}
+        | {f"{card}-{place}": 1 for card in cards for place in ("uri", "caption")}
+    )
+    places = re.findall(r"&lt;b id=&#39;([^&]*)&#39;&gt;&amp;&#34;", written)
+    assert Counter(places) == expected
+    assert "<b " not in written
+
+
+def test_only_the_style_sheet_is_put_in_without_being_escaped() -> None:
+    templates = [
+        environment.loader.get_source(environment, name)[0]  # type: ignore[union-attr]
+        for name in environment.list_templates()
+    ]
+    written_out = re.findall(r"\S+ \| safe\b|autoescape false|Markup", "".join(templates))
+    assert environment.autoescape is True
+    assert written_out == ["style | safe"]
+
+
+def test_a_name_that_the_template_does_not_know_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="titel"):
+        environment.from_string("{{ titel }}").render(title="pairs.csv")
+
+
 @pytest.mark.parametrize("character", ["\u202e", "\u200b", "\x1b", "\u2028", "\ufeff", "\ud800"])
 def test_characters_that_are_not_seen_are_written_out(character: str) -> None:
     written = page_of(hostile(f"a{character}b"))
@@ -539,7 +593,7 @@ def test_throughput_of_one_point_has_a_rate_where_time_passed(
 def test_a_matrix_of_one_pair_is_drawn(tmp_path: Path) -> None:
     text = edge(tmp_path, matrix=matrix_of([0.5]))
     assert "median rank 1 1 1" in text
-    assert "Where others fit better" not in text
+    assert "Misranked pairs" not in text
     assert (tmp_path / "matrix.png").exists()
 
 
