@@ -17,6 +17,7 @@ from benchmarks.database import slow_sql, vacuum, version_of
 from benchmarks.figures import Figure, Result, in_turns, middle
 from clip_scoring.database.connection import connect_engine, query, transaction
 from clip_scoring.records import Reason
+from clip_scoring.run_metrics import RunMetrics
 from stack.crew import Crew, bring_up
 from stack.layout import State
 from stack.rest import OPENER, Api
@@ -101,18 +102,17 @@ def _fill(world: World, runs: int, scores: int) -> None:
     vacuum(world)
 
 
-def _metrics() -> dict[str, Any]:
+def _metrics() -> dict[str, object]:
     """As large as those of a real run."""
     ranked = [(str(1001 + n), n / 1000) for n in range(100)]
-    return {
-        "stage_seconds": {"wall": 9000.0, "read": 100.0, "fetch": 50.0, "decode": 900.0,
-                          "score": 7800.0, "commit": 200.0},
-        "bottleneck": "score-bound: add a GPU, or a faster one",
-        "histogram": {str(n): 1000 + n for n in range(-300, 500)},
-        "rejections": {"timeout": 5000, "image_undecodable": 5000},
-        "devices": ["cpu"], "failures": [], "pending": 0, "drift": 0.001,
-        "lowest": ranked, "highest": ranked[::-1],
-    }  # fmt: skip
+    return RunMetrics(
+        stage_seconds={"wall": 9000.0, "read": 100.0, "fetch": 50.0, "decode": 900.0,
+                       "score": 7800.0, "commit": 200.0},
+        bottleneck="score-bound: add a GPU, or a faster one",
+        histogram={place: 1000 + place for place in range(-300, 500)},
+        rejections={"timeout": 5000, "image_undecodable": 5000},
+        devices=("cpu",), pending=0, drift=0.001, lowest=ranked, highest=ranked[::-1],
+    ).as_json()  # fmt: skip
 
 
 def _pages(runs: int) -> dict[str, str]:

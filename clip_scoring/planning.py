@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, replace
 
 from clip_scoring.ports import Planning, Runs, Source
 from clip_scoring.quality import DRIFT_RUNS, Gates, drift
-from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Selection, Window, bottleneck
+from clip_scoring.run_metrics import RunMetrics
+from clip_scoring.runs import Plan, Run, RunRequest, RunSummary, Selection, Window
 from clip_scoring.shards import KeyRange, PlannedRange, free_ranges, merged, shard_size
 
 _NO_GATES = Gates()
@@ -107,10 +108,14 @@ def judge_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES)
     histogram = runs.histogram(run)
     moved = drift(histogram, runs.past_histograms(run, DRIFT_RUNS))
     summary = summary.failed(*gates.tripped(rejection_rate=summary.rejection_rate, drift=moved))
-    lowest, highest = runs.extremes(run, _EXTREMES)
-    extremes = {"lowest": lowest, "highest": highest}
-    found = {"rejections": runs.rejections(run), "histogram": histogram, "drift": moved, **extremes}
-    runs.close(run, summary, {**_metrics(summary), **found})
+    metrics = RunMetrics.of_summary(
+        summary,
+        rejections=runs.rejections(run),
+        histogram=histogram,
+        drift=moved,
+        extremes=runs.extremes(run, _EXTREMES),
+    )
+    runs.close(run, summary, metrics)
     return summary
 
 
@@ -145,19 +150,3 @@ def _cut(
         for each in source.ranges(part, size, limit):
             yield each
             limit = limit if limit is None else limit - each.planned
-
-
-def _metrics(summary: RunSummary) -> dict[str, object]:
-    measures = summary.measures
-    wall = measures.seconds.get("wall", 0.0)
-    return {
-        "stage_seconds": {name: round(each, 3) for name, each in sorted(measures.seconds.items())},
-        "pairs_per_second": round((summary.scored + summary.rejected) / wall, 2) if wall else None,
-        "bottleneck": bottleneck(measures.seconds),
-        **measures.counts,
-        **{f"peak_{name}": highest for name, highest in measures.peaks.items()},
-        "devices": list(summary.devices),
-        "rejection_rate": round(summary.rejection_rate, 6),
-        "pending": summary.pending,
-        "failures": list(summary.failures),
-    }

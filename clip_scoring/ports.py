@@ -14,6 +14,7 @@ from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.metrics import Measures
 from clip_scoring.quality import Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection
+from clip_scoring.run_metrics import RunMetrics
 from clip_scoring.runs import (
     Run,
     RunRequest,
@@ -211,5 +212,5 @@ class Runs(Protocol):
     def rejections(self, run: Run) -> Mapping[str, int]:
         """The run's rejections by reason, counted from rows."""
 
-    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
+    def close(self, run: Run, summary: RunSummary, metrics: RunMetrics) -> None:
         """Write the run's figures and its final state: failed when the summary has failures."""

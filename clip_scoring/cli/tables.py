@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
-Rows = Sequence[Any]
-"""Rows of the queries by the names of their columns."""
+from clip_scoring.overview import RejectionBacklog, RunProgress, ShardDetail
 
 
-def runs_table(rows: Rows) -> Iterator[str]:
+def runs_table(runs: Sequence[RunProgress]) -> Iterator[str]:
     """One line per run."""
     head = ("state", "source", "trigger", "planned", "held", "scored", "rejected", "shards",
             "started (UTC)", "took", "run key")  # fmt: skip
@@ -18,16 +16,16 @@ def runs_table(rows: Rows) -> Iterator[str]:
         head,
         [
             (
-                "stalled" if row.stalled else row.state, row.source, row.trigger, row.planned,
-                row.held, row.scored, row.rejected, f"{row.done}/{row.shards}",
-                _instant(row.started_at), _took(row), row.run_key,
+                "stalled" if run.stalled else run.state, run.source, run.trigger, run.planned,
+                run.held, run.scored, run.rejected, f"{run.done}/{run.shards}",
+                _instant(run.started_at), _took(run), run.run_key,
             )
-            for row in rows
+            for run in runs
         ],
     )  # fmt: skip
 
 
-def shards_table(rows: Rows) -> Iterator[str]:
+def shards_table(shards: Sequence[ShardDetail]) -> Iterator[str]:
     """One line per shard."""
     head = ("shard", "state", "range", "offset", "epoch", "try", "planned", "scored", "rejected",
             "worker")  # fmt: skip
@@ -35,26 +33,26 @@ def shards_table(rows: Rows) -> Iterator[str]:
         head,
         [
             (
-                row.number, row.state, f"[{row.start_key}, {row.stop_key})", row.offset, row.epoch,
-                row.tries, row.planned, row.scored, row.rejected, _worker(row),
+                shard.number, shard.state, f"[{shard.start_key}, {shard.stop_key})", shard.offset,
+                shard.epoch, shard.tries, shard.planned, shard.scored, shard.rejected,
+                _worker(shard),
             )
-            for row in rows
+            for shard in shards
         ],
     )  # fmt: skip
 
 
-def rejections_table(rows: Rows) -> Iterator[str]:
+def rejections_table(rejections: Sequence[RejectionBacklog]) -> Iterator[str]:
     """One line per source and reason; `never` waits for changed input or `--rescore rejected`."""
     head = ("source", "reason", "records", "due now", "due later", "next (UTC)", "attempts")
     yield from _table(
         head,
         [
             (
-                row.source, row.reason, row.n, row.due, row.waiting,
-                _instant(row.next_due) if row.next_due else ("now" if row.due else "never"),
-                row.most_attempts,
+                backlog.source, backlog.reason, backlog.records, backlog.due, backlog.waiting,
+                _next_due(backlog), backlog.most_attempts,
             )
-            for row in rows
+            for backlog in rejections
         ],
     )  # fmt: skip
 
@@ -70,9 +68,15 @@ def _instant(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _took(row: Any) -> str:
-    return "" if row.finished_at is None else str(row.finished_at - row.started_at).split(".")[0]
+def _took(run: RunProgress) -> str:
+    return "" if run.finished_at is None else str(run.finished_at - run.started_at).split(".")[0]
 
 
-def _worker(row: Any) -> str:
-    return f"{row.worker}{'' if row.leased else ' (silent)'}" if row.worker else ""
+def _worker(shard: ShardDetail) -> str:
+    return f"{shard.worker}{'' if shard.leased else ' (silent)'}" if shard.worker else ""
+
+
+def _next_due(backlog: RejectionBacklog) -> str:
+    if backlog.next_due:
+        return _instant(backlog.next_due)
+    return "now" if backlog.due else "never"

@@ -15,6 +15,7 @@ from clip_scoring.errors import RunNotFound, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.metrics import Measures
 from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
+from clip_scoring.run_metrics import RunMetrics, histogram_of_json
 from clip_scoring.runs import (
     Left,
     Rescore,
@@ -189,7 +190,7 @@ class PostgresRuns:
         """Those of the last succeeded runs of the same source and fingerprint, newest first."""
         with transaction(self._engine) as connection:
             rows = connection.execute(query("past_histograms"), {**_scope(run), "most": most})
-            return [{int(place): n for place, n in row.histogram.items()} for row in rows]
+            return [histogram_of_json(row.histogram) for row in rows]
 
     def extremes(self, run: Run, most: int) -> tuple[Ranked, Ranked]:
         """The run's lowest similarities, lowest first, and its highest, highest first."""
@@ -207,7 +208,7 @@ class PostgresRuns:
             rows = connection.execute(query("rejections_of_run"), {"run_id": run.id})
             return {row.reason: row.n for row in rows}
 
-    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
+    def close(self, run: Run, summary: RunSummary, metrics: RunMetrics) -> None:
         """Write the run's figures and its final state, and void what claims are left."""
         with transaction(self._engine) as connection:
             connection.execute(query("void_claims"), {"run_id": run.id})
@@ -221,7 +222,7 @@ class PostgresRuns:
                     "vanished": summary.vanished,
                     "scored": summary.scored,
                     "rejected": summary.rejected,
-                    "metrics": json.dumps(metrics),
+                    "metrics": json.dumps(metrics.as_json()),
                 },
             )
 

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
 from clip_scoring.database.connection import query, transaction
+from clip_scoring.overview import RejectionBacklog, RunProgress, ShardDetail
 
 
 class PostgresStatus:
-    """Rows of `reports.sql` for `clip-scoring status`."""
+    """Answers of `reports.sql` for `clip-scoring status`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def runs(self, *, source: str | None, most: int) -> list[Row[Any]]:
+    def runs(self, *, source: str | None, most: int) -> list[RunProgress]:
         """The newest runs, newest first."""
-        return self._rows("latest_runs", source=source, most=most)
-
-    def shards(self, run_key: str) -> list[Row[Any]]:
-        """Each shard of a run by number; empty for a run without pending records."""
-        return self._rows("shards_in_detail", run_key=run_key)
-
-    def rejections(self, *, source: str | None, run_key: str | None) -> list[Row[Any]]:
-        """Current rejections by reason, of all runs or those that one run left."""
-        return self._rows("rejections_by_reason", source=source, run_key=run_key)
-
-    def _rows(self, name: str, **values: object) -> list[Row[Any]]:
         with transaction(self._engine) as connection:
-            return list(connection.execute(query(name), values))
+            rows = connection.execute(query("latest_runs"), {"source": source, "most": most})
+            return [RunProgress(**row) for row in rows.mappings()]
+
+    def shards(self, run_key: str) -> list[ShardDetail]:
+        """Each shard of a run by number; empty for a run without pending records."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query("shards_in_detail"), {"run_key": run_key})
+            return [ShardDetail(**row) for row in rows.mappings()]
+
+    def rejections(self, *, source: str | None, run_key: str | None) -> list[RejectionBacklog]:
+        """Current rejections by reason, of all runs or those that one run left."""
+        named = {"source": source, "run_key": run_key}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(query("rejections_by_reason"), named)
+            return [RejectionBacklog(**row) for row in rows.mappings()]

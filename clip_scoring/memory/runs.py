@@ -13,6 +13,7 @@ from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.metrics import Measures
 from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
+from clip_scoring.run_metrics import RunMetrics
 from clip_scoring.runs import (
     Run,
     RunRequest,
@@ -68,12 +69,13 @@ class MemoryBook:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self.outcomes: dict[tuple[str, int, Key], Kept] = {}
+        self.metrics: dict[int, RunMetrics] = {}
+        """Of the closed runs, by id."""
         self._clock = clock
         self._lock = RLock()
         self._fingerprints: dict[str, int] = {}
         self._runs: dict[str, Run] = {}
         self._states: dict[int, str] = {}
-        self._histograms: dict[int, Histogram] = {}
         self._shards: list[_Shard] = []
 
     @contextmanager
@@ -253,11 +255,11 @@ class MemoryBook:
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:
         """Those of the last succeeded runs of the same source and fingerprint, newest first."""
         past = [
-            self._histograms[each.id]
+            self.metrics[each.id].histogram
             for each in self._runs.values()
             if self._same_scope(each, run)
             and self._states[each.id] == "succeeded"
-            and self._histograms[each.id]
+            and self.metrics[each.id].histogram
         ]
         return past[::-1][:most]
 
@@ -270,12 +272,12 @@ class MemoryBook:
                 reasons[reason] = reasons.get(reason, 0) + 1
         return dict(sorted(reasons.items()))
 
-    def close(self, run: Run, summary: RunSummary, metrics: Mapping[str, object]) -> None:
-        """Note the run's final state, and void what claims are left."""
+    def close(self, run: Run, summary: RunSummary, metrics: RunMetrics) -> None:
+        """Note the run's metrics and its final state, and void what claims are left."""
         with self._lock:
             self._void_claims(run)
             self._states[run.id] = "failed" if summary.failures else "succeeded"
-            self._histograms[run.id] = self.histogram(run)
+            self.metrics[run.id] = metrics
 
     def _kept(self, shard: _Shard, record: Record, outcome: Outcome) -> Kept:
         run = self._run(shard.run_id)

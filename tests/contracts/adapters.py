@@ -26,6 +26,7 @@ from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.planning import plan_run
 from clip_scoring.ports import Runs, Sink, Source
 from clip_scoring.records import Key, Outcome, Record
+from clip_scoring.run_metrics import RunMetrics
 from clip_scoring.runs import Rescore, Run, RunRequest, Selection, Trigger, Window, WindowKind
 from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.sources.files import FileSource
@@ -53,12 +54,15 @@ class Clock:
 
 @dataclass
 class Adapter:
-    """One source with its sink; `let_time_pass` makes every retry due."""
+    """One source with its sink."""
 
     source: Source
     runs: Runs
     sink: Sink
     let_time_pass: Callable[[], None]
+    """Makes every retry due."""
+    metrics: Callable[[Run], RunMetrics]
+    """Of a closed run."""
     started: int = field(default=0)
 
     def request(self, run_key: str = "", *, day: date = TODAY, **options: object) -> RunRequest:
@@ -102,7 +106,8 @@ def memory(keys: Sequence[Key]) -> Adapter:
     def let_time_pass() -> None:
         clock.now += timedelta(hours=2)
 
-    return Adapter(MemorySource("pairs", book, records), book, book, let_time_pass)
+    source = MemorySource("pairs", book, records)
+    return Adapter(source, book, book, let_time_pass, lambda run: book.metrics[run.id])
 
 
 def table(engine: Engine, kind: str, keys: Sequence[Key]) -> Adapter:
@@ -141,7 +146,12 @@ def in_database(engine: Engine, source: Source) -> Adapter:
                 )
             )
 
-    return Adapter(source, PostgresRuns(engine), PostgresSink(engine), let_time_pass)
+    def metrics(run: Run) -> RunMetrics:
+        with transaction(engine) as connection:
+            stored = text("SELECT metrics FROM clip.run WHERE id = :id")
+            return RunMetrics.of_json(connection.execute(stored, {"id": run.id}).scalar_one())
+
+    return Adapter(source, PostgresRuns(engine), PostgresSink(engine), let_time_pass, metrics)
 
 
 def as_csv(pairs: Pairs) -> bytes:

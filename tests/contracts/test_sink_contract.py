@@ -8,6 +8,7 @@ from clip_scoring.errors import ShardLost
 from clip_scoring.metrics import Measures
 from clip_scoring.planning import judge_run, plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
+from clip_scoring.run_metrics import RunMetrics
 from clip_scoring.runs import Rescore
 from clip_scoring.shards import Claim, KeyRange, successor
 from tests.contracts.adapters import SINKS, Adapter
@@ -102,6 +103,22 @@ def test_a_finished_run_counts_every_record_once(adapter: Adapter) -> None:
     assert summary.measures.counts["bytes"] == 50
     assert dict(adapter.runs.histogram(run)) == {250: 15}
     assert dict(adapter.runs.rejections(run)) == {"http_404_410": 10}
+
+
+def test_the_metrics_of_a_closed_run_are_kept_as_they_were_made(adapter: Adapter) -> None:
+    for shard_id in planned(adapter):
+        _, claim = adapter.sink.claim(shard_id, device="none")
+        while not claim.done:
+            claim = commit(adapter, claim)
+    run = adapter.runs.get("a")
+    summary = judge_run(run, source=adapter.source, runs=adapter.runs)
+    assert adapter.metrics(run) == RunMetrics.of_summary(
+        summary,
+        rejections={},
+        histogram={250: 25},
+        drift=None,
+        extremes=adapter.runs.extremes(run, 100),
+    )
 
 
 def test_the_lowest_and_the_highest_pairs_of_a_run_are_known(adapter: Adapter) -> None:

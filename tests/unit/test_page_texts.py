@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from types import SimpleNamespace
 
 import pytest
 
 from clip_airflow.web import figures, texts
 from clip_airflow.web.figures import Price
+from clip_scoring.overview import DayTotals
 
 
 def test_days_without_runs_are_there_and_empty() -> None:
-    row = SimpleNamespace(day=date(2026, 1, 2), runs=2, failed=1, scored=90, rejected=10,
-                          wall_seconds=20.0)  # fmt: skip
-    days = figures.timeline([row], date(2026, 1, 3))
+    total = DayTotals(date(2026, 1, 2), runs=2, failed=1, scored=90, rejected=10, wall_seconds=20.0)
+    days = figures.timeline([total], date(2026, 1, 3))
     assert len(days) == 60
     assert days[0].day == date(2025, 11, 5)
     assert days[-1] == figures.Day(date(2026, 1, 3), 0, 0, 0, None, None)
@@ -22,9 +21,8 @@ def test_days_without_runs_are_there_and_empty() -> None:
 
 
 def test_a_day_of_runs_that_found_nothing_has_no_rate() -> None:
-    row = SimpleNamespace(day=date(2026, 1, 3), runs=1, failed=0, scored=0, rejected=0,
-                          wall_seconds=None)  # fmt: skip
-    day = figures.timeline([row], date(2026, 1, 3))[-1]
+    total = DayTotals(date(2026, 1, 3), runs=1, failed=0, scored=0, rejected=0, wall_seconds=None)
+    day = figures.timeline([total], date(2026, 1, 3))[-1]
     assert (day.pairs_per_second, day.rejection_rate) == (None, None)
 
 

@@ -39,7 +39,10 @@ GROUP BY 1 ORDER BY 1;
 
 -- name: run_in_full
 -- One run with its fingerprint; the live figures are those of its shards.
-SELECT run.*, fingerprint.digest, fingerprint.parts, now() AS as_of,
+SELECT run.id, run.run_key, run.source, run."trigger", run.state, run.window_start, run.window_stop,
+       run.planned, run.held, run.arrived, run.vanished, run.scored, run.rejected, run.started_at,
+       run.finished_at, run.wall_seconds, run.bottleneck, run.metrics, run.fingerprint_id,
+       fingerprint.digest, fingerprint.parts, now() AS as_of,
        live.live_scored, live.live_rejected,
        run.state = 'running' AND NOT coalesce(live.alive, true) AS stalled
 FROM clip.run JOIN clip.fingerprint ON fingerprint.id = run.fingerprint_id
@@ -55,7 +58,7 @@ SELECT id FROM clip.run WHERE run_key = :run_key;
 
 -- name: histograms_before
 -- Of the succeeded runs of the same scope that came before a run, newest first.
-SELECT id, metrics -> 'histogram' AS histogram FROM clip.run
+SELECT metrics -> 'histogram' AS histogram FROM clip.run
 WHERE source = :source AND fingerprint_id = :fingerprint_id AND state = 'succeeded'
   AND id < :run_id AND scored > 0 AND jsonb_exists(metrics, 'histogram')
 ORDER BY id DESC LIMIT :most;
@@ -64,12 +67,12 @@ ORDER BY id DESC LIMIT :most;
 -- Each shard of a run; its seconds are those between its batches.
 SELECT number, start_key, stop_key, "offset", state, epoch, tries, planned, scored, rejected,
        CASE WHEN state = 'open' THEN worker END AS worker, device, lease_until > now() AS leased,
-       measures -> 'seconds' AS seconds
+       coalesce(measures -> 'seconds', '{}') AS seconds
 FROM clip.shard WHERE run_id = :run_id ORDER BY number;
 
 -- name: reasons_of_page
 -- A run's rejections by reason, counted up to a limit, and when the next ones are tried again.
-SELECT reason, counted.n, coming.next_due
+SELECT reason, counted.n AS records, coming.next_due
 FROM unnest(CAST(:reasons AS text[])) AS reason
 CROSS JOIN LATERAL (
     SELECT count(*) AS n FROM (
@@ -82,7 +85,7 @@ WHERE counted.n > 0 ORDER BY counted.n DESC, reason;
 
 -- name: scores_of_keys
 -- Scores of some records under one fingerprint.
-SELECT record_key, similarity, caption_truncated, run_id FROM clip.score
+SELECT record_key, similarity FROM clip.score
 WHERE source = :source AND fingerprint_id = :fingerprint_id
   AND record_key = ANY (CAST(:keys AS text[]));
 

@@ -50,11 +50,11 @@ SELECT reason, count(*) AS n FROM clip.rejection WHERE run_id = :run_id GROUP BY
 -- name: latest_runs
 -- The newest runs with their progress; counters, not rows, so that a look costs nothing.
 SELECT run.run_key, run.source, run."trigger", run.state, run.planned, run.held, run.started_at,
-       run.finished_at, run.metrics ->> 'bottleneck' AS bottleneck,
-       shards.scored, shards.rejected, shards.done, shards.shards,
+       run.finished_at, shards.scored, shards.rejected, shards.done, shards.shards,
        run.state = 'running' AND NOT shards.alive AS stalled
 FROM clip.run CROSS JOIN LATERAL (
-    SELECT coalesce(sum(scored), 0) AS scored, coalesce(sum(rejected), 0) AS rejected,
+    SELECT CAST(coalesce(sum(scored), 0) AS bigint) AS scored,
+           CAST(coalesce(sum(rejected), 0) AS bigint) AS rejected,
            count(*) FILTER (WHERE state = 'done') AS done, count(*) AS shards,
            coalesce(bool_or(lease_until > now()), true) AS alive
     FROM clip.shard WHERE run_id = run.id) AS shards
@@ -71,7 +71,7 @@ ORDER BY number;
 
 -- name: rejections_by_reason
 -- The current rejections, and when those that may pass are tried again.
-SELECT rejection.source, rejection.reason, count(*) AS n,
+SELECT rejection.source, rejection.reason, count(*) AS records,
        count(*) FILTER (WHERE next_attempt_at <= now()) AS due,
        count(*) FILTER (WHERE next_attempt_at > now()) AS waiting,
        min(next_attempt_at) FILTER (WHERE next_attempt_at > now()) AS next_due,

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any
 
+from clip_scoring.overview import DayTotals
 from clip_scoring.quality import BINS_PER_UNIT, Histogram
 
 STAGES = ("read", "fetch", "decode", "score", "commit")
 TIMELINE_DAYS = 60
 _MOST_BARS = 60
+Chart = Mapping[str, Sequence[str | float | None]]
+"""Names and values of what a chart draws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +63,24 @@ class Price:
         return cls(float(amount), currency)
 
 
-def timeline(rows: Iterable[Any], today: date) -> list[Day]:
+def timeline(totals: Iterable[DayTotals], today: date) -> list[Day]:
     """The last 60 days up to today, also those without a run."""
-    found = {row.day: row for row in rows}
+    by_day = {total.day: total for total in totals}
     days = [today - timedelta(days=ago) for ago in reversed(range(TIMELINE_DAYS))]
-    return [_day(each, found.get(each)) for each in days]
+    return [_day(day, by_day.get(day)) for day in days]
 
 
-def _day(day: date, row: Any | None) -> Day:
-    if row is None:
+def _day(day: date, total: DayTotals | None) -> Day:
+    if total is None:
         return Day(day, 0, 0, 0, None, None)
-    outcomes = int(row.scored + row.rejected)
+    outcomes = total.scored + total.rejected
     return Day(
         day,
-        row.runs,
-        row.failed,
+        total.runs,
+        total.failed,
         outcomes,
-        outcomes / row.wall_seconds if row.wall_seconds else None,
-        int(row.rejected) / outcomes if outcomes else None,
+        outcomes / total.wall_seconds if total.wall_seconds else None,
+        total.rejected / outcomes if outcomes else None,
     )
 
 
@@ -131,12 +133,7 @@ def stages(seconds: Mapping[str, float]) -> list[Stage]:
     ]
 
 
-def read_histogram(tree: Mapping[str, int] | None) -> Histogram:
-    """As JSON keeps it, with its bins as text."""
-    return {int(place): count for place, count in (tree or {}).items()}
-
-
-def timeline_chart(days: Sequence[Day]) -> dict[str, list[Any]]:
+def timeline_chart(days: Sequence[Day]) -> Chart:
     """What the chart of the days draws."""
     return {
         "days": [each.day.isoformat() for each in days],
@@ -145,7 +142,7 @@ def timeline_chart(days: Sequence[Day]) -> dict[str, list[Any]]:
     }
 
 
-def distribution_chart(bars: Sequence[Bar]) -> dict[str, list[Any]]:
+def distribution_chart(bars: Sequence[Bar]) -> Chart:
     """What the chart of the similarities draws, in percent."""
     return {
         "starts": [f"{each.start:.3f}" for each in bars],
@@ -154,7 +151,7 @@ def distribution_chart(bars: Sequence[Bar]) -> dict[str, list[Any]]:
     }
 
 
-def stages_chart(found: Sequence[Stage]) -> dict[str, list[Any]]:
+def stages_chart(found: Sequence[Stage]) -> Chart:
     """What the bar of the stages draws."""
     return {
         "names": [each.name for each in found],

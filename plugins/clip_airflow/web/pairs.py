@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from clip_scoring.errors import ClipScoringError
 from clip_scoring.images.fetcher import located
 from clip_scoring.images.refusal import Refused
 from clip_scoring.nightly.pages import Pages
+from clip_scoring.overview import RunDetail
+from clip_scoring.quality import Ranked
 from clip_scoring.records import Record
 
 
@@ -38,10 +39,10 @@ class Pair:
         return scheme in {"", "file", "s3"}
 
 
-def pairs_of_run(library: Pages, run: Any, ranked: Sequence[tuple[str, float]]) -> list[Pair]:
+def pairs_of_run(library: Pages, run: RunDetail, ranked: Ranked) -> list[Pair]:
     """The pairs of these keys; rows of files are looked up one by one, on their own page."""
     keys = [key for key, _ in ranked]
-    now = {row.record_key: row.similarity for row in library.reports.scores(run, keys)}
+    now = library.reports.scores(run, keys)
     records: Mapping[str, Record] = {}
     missing = "in a file: open the pair to read it"
     if library.finds_many(run.source):

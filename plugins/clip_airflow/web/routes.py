@@ -5,7 +5,7 @@
 import re
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
@@ -17,7 +17,6 @@ from clip_airflow.web.figures import (
     TIMELINE_DAYS,
     distribution,
     mean_similarity,
-    read_histogram,
     stages,
     timeline,
 )
@@ -26,6 +25,7 @@ from clip_airflow.web.templating import render
 from clip_scoring.database.pages import RunFilter
 from clip_scoring.images.refusal import Refused
 from clip_scoring.nightly.pages import Pages
+from clip_scoring.overview import RunDetail
 from clip_scoring.quality import DRIFT_RUNS
 from clip_scoring.runs import Trigger
 
@@ -91,22 +91,17 @@ def by_key(request: Request, library: Library, run_key: Text, shard: Text = "") 
 @pages.get("/runs/{run_id}")
 def run(request: Request, library: Library, run_id: int) -> Response:
     """One run: what came of it, and what it took."""
-    found = _run(library, run_id)
-    before = library.reports.histograms_before(found, DRIFT_RUNS)
-    now, past = (
-        read_histogram(found.metrics.get("histogram")),
-        [read_histogram(each.histogram) for each in before],
-    )
-    wall = (found.metrics.get("stage_seconds") or {}).get("wall")
+    shown_run = _run(library, run_id)
+    before = library.reports.histograms_before(shown_run, DRIFT_RUNS)
+    metrics = shown_run.metrics
     return _page(
         request,
         "run.html",
-        run=found,
-        bars=distribution(now, past),
-        compared=len(past),
-        mean=mean_similarity(now),
-        stages=stages(found.metrics.get("stage_seconds") or {}),
-        wall=wall,
+        run=shown_run,
+        bars=distribution(metrics.histogram, before),
+        compared=len(before),
+        mean=mean_similarity(metrics.histogram),
+        stages=stages(metrics.stage_seconds),
         reasons=library.reports.rejections(run_id, most=MOST_COUNTED),
         most_counted=MOST_COUNTED,
         shards=library.reports.shards(run_id),
@@ -121,7 +116,7 @@ def shard(request: Request, library: Library, run_id: int, number: int) -> Respo
     each = next((each for each in library.reports.shards(run_id) if each.number == number), None)
     if each is None:
         raise HTTPException(404, f"run {run_id} has no shard {number}")
-    return _page(request, "shard.html", run=found, shard=each, stages=stages(each.seconds or {}))
+    return _page(request, "shard.html", run=found, shard=each, stages=stages(each.seconds))
 
 
 @pages.get("/runs/{run_id}/pairs")
@@ -136,7 +131,8 @@ def pairs(
     if order not in {"lowest", "highest"}:
         raise HTTPException(404, "pairs are ordered lowest or highest")
     found = _run(library, run_id)
-    ranked = found.metrics.get(order) or []
+    metrics = found.metrics
+    ranked = metrics.lowest if order == "lowest" else metrics.highest
     return _page(
         request,
         "pairs.html",
@@ -182,7 +178,7 @@ async def picture(library: Library, source: Text, key: Text) -> Response:
     return Response(encoded, media_type="image/jpeg", headers=held)
 
 
-def _run(library: Pages, run_id: int) -> Any:
+def _run(library: Pages, run_id: int) -> RunDetail:
     found = library.reports.run(run_id) if 0 < run_id < 2**62 else None
     if found is None:
         raise HTTPException(404, f"there is no run {run_id}")
