@@ -73,11 +73,12 @@ screenshots: $(STAMP) ## Make the pictures of the Airflow UI in docs/images anew
 	@CLIP_SCREENSHOTS=docs/images $(PYTHON) -m pytest -q tests/browser/test_pages.py
 
 .PHONY: check
-check: $(STAMP) ## Look at format, lint, types and import rules
+check: $(STAMP) ## Look at format, lint, types, import rules and the caps on size
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=plugins $(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
+	@$(PYTHON) -m pytest -q tests/architecture
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against baselines for tens of minutes, with results in benchmarks/results

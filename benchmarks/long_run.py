@@ -16,7 +16,7 @@ from clip_scoring.database.sink import PostgresSink
 from clip_scoring.metrics import Measures
 from clip_scoring.records import Key, Outcome, Record
 from clip_scoring.runs import Run
-from clip_scoring.scoring import score_shard
+from clip_scoring.scoring import Worker, score_shard
 from clip_scoring.shards import Claim
 
 RECORDS, QUICK_RECORDS = 1_000_000, 100_000
@@ -124,9 +124,8 @@ def _work() -> None:
     source, run = world.source, world.runs.get("long")
     sink = WatchedSink(PostgresSink(world.engine))
     while claim := sink.claim_free(run, device=world.scorer.device):
-        score_shard(
-            run, claim, source=source, loader=world.loader, scorer=world.scorer, sink=sink
-        )  # fmt: skip
+        worker = Worker(source, world.loader, world.scorer, sink)
+        score_shard(run, claim, worker=worker)
     json.dump(sink.samples, sys.stdout)
 
 

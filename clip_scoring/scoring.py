@@ -25,14 +25,21 @@ class ShardResult:
     rejected: int
 
 
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """Everything that scores shards of one run in this process, open from shard to shard."""
+
+    source: Source
+    loader: Loader
+    scorer: Scorer
+    sink: Sink
+
+
 def score_shard(
     run: Run,
     claim: Claim,
     *,
-    source: Source,
-    loader: Loader,
-    scorer: Scorer,
-    sink: Sink,
+    worker: Worker,
     stopping: Callable[[], bool] = lambda: False,
     committed: Callable[[ScoredBatch], None] = lambda _: None,
 ) -> ShardResult:
@@ -46,18 +53,18 @@ def score_shard(
     cases everything committed so far stands.
     """
     scored = rejected = 0
-    with closing(read_ahead(_reads_of_shard(run, claim, source))) as reads:
+    with closing(read_ahead(_reads_of_shard(run, claim, worker.source))) as reads:
         try:
-            batches = load_ahead(reads, loader=loader, batch_size=run.batch_size)
-            for batch in score_ahead(_until(stopping, batches, claim), scorer=scorer):
+            batches = load_ahead(reads, loader=worker.loader, batch_size=run.batch_size)
+            for batch in score_ahead(_until(stopping, batches, claim), scorer=worker.scorer):
                 rows = list(zip(batch.records, batch.outcomes, strict=True))
-                claim = sink.commit(claim, batch.stop, rows, batch.measures)
+                claim = worker.sink.commit(claim, batch.stop, rows, batch.measures)
                 scored += batch.scored
                 rejected += len(rows) - batch.scored
                 committed(batch)
         except BaseException:
             with suppress(Retryable):  # without the database the lease frees the shard, only later
-                sink.release(claim)
+                worker.sink.release(claim)
             raise
     return ShardResult(claim.shard_id, claim.checkpoint.epoch, scored, rejected)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, date, datetime
 
 import numpy as np
@@ -18,7 +18,7 @@ from clip_scoring.planning import judge_run, plan_run
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection
 from clip_scoring.runs import Plan, RunRequest, RunSummary, Trigger, Window, WindowKind
-from clip_scoring.scoring import ShardResult, score_shard
+from clip_scoring.scoring import ShardResult, Worker, score_shard
 from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.sources.table import PostgresSource
 
@@ -86,15 +86,12 @@ class World:
         return plan_run(self.request(run_key, **options), source=self.source, runs=self.runs)
 
     def score(self, shard_id: int, **options: object) -> ShardResult:
-        parts = {
-            "source": self.source,
-            "loader": self.loader,
-            "scorer": self.scorer,
-            "sink": PostgresSink(self.engine),
-            **options,
-        }
-        run, claim = parts["sink"].claim(shard_id, device="none")
-        return score_shard(run, claim, **parts)
+        """As a worker does; `options` are parts of it, or what score_shard takes beside it."""
+        usual = Worker(self.source, self.loader, self.scorer, PostgresSink(self.engine))
+        parts = {part.name for part in fields(Worker)} & options.keys()
+        worker = replace(usual, **{name: options.pop(name) for name in parts})
+        run, claim = worker.sink.claim(shard_id, device="none")
+        return score_shard(run, claim, worker=worker, **options)
 
     def judge(self, run_key: str, **options: object) -> RunSummary:
         return judge_run(self.runs.get(run_key), source=self.source, runs=self.runs, **options)

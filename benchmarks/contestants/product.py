@@ -27,7 +27,7 @@ from clip_scoring.planning import plan_run
 from clip_scoring.ports import DecodedImage, LoadedImages, Loader, Scorer
 from clip_scoring.records import Record, Rejection, Score
 from clip_scoring.runs import RunRequest, Trigger, Window, WindowKind
-from clip_scoring.scoring import score_shard
+from clip_scoring.scoring import Worker, score_shard
 
 DAY = date(2026, 1, 1)
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -135,7 +135,7 @@ def scored(
     source = MemorySource("album", book, {each.key: (each, NOON) for each in _records(pairs)})
     plan = plan_run(_request(scorer.fingerprint, batch_size), source=source, runs=book)
     run, claim = book.claim(plan.shards[0].shard_id, device=scorer.device)
-    score_shard(run, claim, source=source, loader=loader, scorer=scorer, sink=book)
+    score_shard(run, claim, worker=Worker(source, loader, scorer, sink=book))
     kept = {key: each.outcome for (_, _, key), each in book.outcomes.items()}
     return [_similarity(kept[at]) for at in range(len(pairs))]
 

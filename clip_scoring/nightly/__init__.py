@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
@@ -17,13 +16,11 @@ from clip_scoring.database.status import PostgresStatus
 from clip_scoring.errors import ShardLost, WeightsInvalid
 from clip_scoring.models.weights import Weights
 from clip_scoring.planning import Preview, judge_run, plan_run, preview
-from clip_scoring.ports import Loader, Scorer, Sink, Source
 from clip_scoring.quality import Gates
 from clip_scoring.runs import Left, Plan, Run, RunRequest, RunSummary, Trigger, Window
-from clip_scoring.scoring import ShardResult, score_shard
+from clip_scoring.scoring import ShardResult, Worker, score_shard
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.run_options import RunOptions
-from clip_scoring.shards import Claim
 from clip_scoring.stages import ScoredBatch
 from clip_scoring.wiring import (
     cores_here,
@@ -85,7 +82,7 @@ def score(
     beside = runs.unfinished(runs.get(run_key))
     with _worker(settings, run_key, weights, processes=beside) as worker:
         run, claim = worker.sink.claim(shard_id, device=worker.scorer.device)
-        return worker.score(run, claim, stopping, committed)
+        return score_shard(run, claim, worker=worker, stopping=stopping, committed=committed)
 
 
 def left(settings: Settings, *, run_key: str) -> Left:
@@ -120,7 +117,7 @@ def work(
                 wait(left)
                 continue
             with suppress(ShardLost):
-                yield worker.score(run, claim)
+                yield score_shard(run, claim, worker=worker)
 
 
 def finish(settings: Settings, *, run_key: str, gates: Gates = _NO_GATES) -> RunSummary:
@@ -190,33 +187,10 @@ def _request(settings: Settings, options: RunOptions, run_key: str, trigger: Tri
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Worker:
-    """Everything that scores shards of one run in this process."""
-
-    source: Source
-    loader: Loader
-    scorer: Scorer
-    sink: Sink
-
-    def score(
-        self,
-        run: Run,
-        claim: Claim,
-        stopping: Callable[[], bool] = lambda: False,
-        committed: Committed = lambda _: None,
-    ) -> ShardResult:
-        return score_shard(
-            run, claim,
-            source=self.source, loader=self.loader, scorer=self.scorer, sink=self.sink,
-            stopping=stopping, committed=committed,
-        )  # fmt: skip
-
-
 @contextmanager
 def _worker(
     settings: Settings, run_key: str, weights: str | None, *, processes: int
-) -> Iterator[_Worker]:
+) -> Iterator[Worker]:
     # One connection for the sink and one for reading ahead: to open them for each batch would
     # take longer than to use them.
     engine = current_database(settings, kept=2)
@@ -229,7 +203,7 @@ def _worker(
         with closing(
             open_loader(settings, registration, opened, tier=run.fingerprint.tier, decoders=cores)
         ) as loader:
-            yield _Worker(
+            yield Worker(
                 open_source(settings, engine, run.source),
                 loader,
                 open_scorer(

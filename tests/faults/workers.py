@@ -13,6 +13,7 @@ from time import sleep
 
 from sqlalchemy import Engine
 
+from clip_scoring import scoring
 from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine
 from clip_scoring.database.runs import PostgresRuns
@@ -23,7 +24,6 @@ from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Key, Outcome, Record
 from clip_scoring.runs import Run
-from clip_scoring.scoring import score_shard
 from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.shards import Claim
 from clip_scoring.sources.table import PostgresSource
@@ -121,11 +121,8 @@ class Worker:
                 self._score(self.run, claim, lambda: False)
 
     def _score(self, run: Run, claim: Claim, stopping: Callable[[], bool]) -> None:
-        score_shard(
-            run, claim,
-            source=self.source, loader=SyntheticLoader(), scorer=self.scorer, sink=self.sink,
-            stopping=stopping,
-        )  # fmt: skip
+        worker = scoring.Worker(self.source, SyntheticLoader(), self.scorer, self.sink)
+        scoring.score_shard(run, claim, worker=worker, stopping=stopping)
 
 
 def be_worker(orders: Orders, shard_id: int | None) -> End:

@@ -24,7 +24,7 @@ from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, ShardLost
 from clip_scoring.planning import plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Plan, RunSummary, Selection, Trigger, WindowKind
-from clip_scoring.scoring import score_shard
+from clip_scoring.scoring import Worker, score_shard
 from clip_scoring.shards import Claim, PlannedRange
 from clip_scoring.sources.table import PostgresSource
 from tests.model import history
@@ -105,9 +105,8 @@ def test_a_nightly_run_and_a_backfill_at_once_score_every_record_exactly_once(
             planned.wait(PATIENCE_S)
         for shard in plan.shards:
             run, claim = sink.claim(shard.shard_id, device="none")
-            score_shard(
-                run, claim, source=source, loader=mine.loader, scorer=mine.scorer, sink=sink
-            )
+            worker = Worker(source, mine.loader, mine.scorer, sink)
+            score_shard(run, claim, worker=worker)
         return plan, mine.judge(trigger)
 
     nightly = threads.submit(contend, Trigger.SCHEDULED, WindowKind.UP_TO_DAY)

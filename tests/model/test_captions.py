@@ -12,7 +12,7 @@ from clip_scoring.database.sink import PostgresSink
 from clip_scoring.metrics import Measures
 from clip_scoring.records import Key, Record, screen_caption
 from clip_scoring.runs import Selection, Window
-from clip_scoring.scoring import score_shard
+from clip_scoring.scoring import Worker, score_shard
 from clip_scoring.shards import PlannedRange
 from tests.world import NOTHING, World
 
@@ -52,7 +52,8 @@ def score(world: World, captions: Sequence[str]) -> None:
     shard = world.plan("a", batch_size=3, shard_size=len(captions)).shards[0]
     run, claim = sink.claim(shard.shard_id, device="none")
     lines = Lines(captions)
-    score_shard(run, claim, source=lines, loader=world.loader, scorer=world.scorer, sink=sink)
+    worker = Worker(lines, world.loader, world.scorer, sink)
+    score_shard(run, claim, worker=worker)
 
 
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)

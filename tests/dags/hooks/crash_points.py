@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -164,10 +164,10 @@ def wrap_wiring(wiring: Any, bystander: Bystander) -> None:
         bystander.note_share(run_key, number)
         return score(settings, run_key=run_key, shard_id=shard_id, **more)
 
-    def scored_in_parts(run: Any, claim: Any, **parts: Any) -> Any:
+    def scored_in_parts(run: Any, claim: Any, *, worker: Any, **more: Any) -> Any:
         bystander.reached("claim returned")
-        parts = slowed(parts, float(os.environ.get(SECONDS_A_BATCH, "0")))
-        result = score_shard(run, claim, **{**parts, **watched(parts, bystander)})
+        worker = slowed(worker, float(os.environ.get(SECONDS_A_BATCH, "0")))
+        result = score_shard(run, claim, worker=watched(worker, bystander), **more)
         bystander.reached("shard done")
         return result
 
@@ -175,10 +175,10 @@ def wrap_wiring(wiring: Any, bystander: Bystander) -> None:
     wiring.score, wiring.score_shard = scored, scored_in_parts
 
 
-def slowed(parts: dict[str, Any], seconds: float) -> dict[str, Any]:
+def slowed(worker: Any, seconds: float) -> Any:
     """With seconds, a scorer without a model that takes just so long for each batch."""
     if not seconds:
-        return parts
+        return worker
     from clip_scoring.models.fake import FakeScorer
 
     fake = FakeScorer()
@@ -187,7 +187,7 @@ def slowed(parts: dict[str, Any], seconds: float) -> dict[str, Any]:
         time.sleep(seconds)  # what a GPU would take
         return fake.score(images, captions)
 
-    return {**parts, "scorer": Told(parts["scorer"], "score", score)}
+    return replace(worker, scorer=Told(worker.scorer, "score", score))
 
 
 def shard_number(database_url: str, shard_id: int) -> int:
@@ -203,9 +203,9 @@ def shard_number(database_url: str, shard_id: int) -> int:
         connection.close()
 
 
-def watched(parts: dict[str, Any], bystander: Bystander) -> dict[str, Any]:
+def watched(worker: Any, bystander: Bystander) -> Any:
     """Source, loader, scorer and sink, each with the point behind its work."""
-    commit = parts["sink"].commit
+    commit = worker.sink.commit
 
     def committed(*args: Any) -> Any:
         bystander.reached("commit called")
@@ -217,12 +217,13 @@ def watched(parts: dict[str, Any], bystander: Bystander) -> dict[str, Any]:
         bystander.reached("commit returned")
         return claim
 
-    return {
-        "source": bystander.told(parts["source"], "read_pending", after="records read"),
-        "loader": bystander.told(parts["loader"], "load", after="images loaded"),
-        "scorer": bystander.told(parts["scorer"], "score", after="batch scored"),
-        "sink": Told(parts["sink"], "commit", committed),
-    }
+    return replace(
+        worker,
+        source=bystander.told(worker.source, "read_pending", after="records read"),
+        loader=bystander.told(worker.loader, "load", after="images loaded"),
+        scorer=bystander.told(worker.scorer, "score", after="batch scored"),
+        sink=Told(worker.sink, "commit", committed),
+    )
 
 
 def watch_statements(bystander: Bystander) -> None:
