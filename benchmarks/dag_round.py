@@ -33,17 +33,19 @@ def by_dag(run_key: str, records: int) -> float:
 
 def by_library(run_key: str, records: int) -> float:
     """What the tasks call, without Airflow."""
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.plan import plan  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.run import open_run  # noqa: PLC0415  # as above
     from clip_scoring.runs import Trigger  # noqa: PLC0415  # as above
     from clip_scoring.settings.environment import Settings  # noqa: PLC0415  # as above
     from clip_scoring.settings.run_options import RunOptions  # noqa: PLC0415  # as above
 
     settings, options = Settings.from_environment(), RunOptions.of_params(_options(records))
-    plan = nightly.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
+    planned = plan(settings, options, run_key=run_key, trigger=Trigger.CLI).plan
     started = perf_counter()
-    nightly.score(settings, run_key=run_key, shard_id=plan.shards[0].shard_id, weights=None)
-    seconds = perf_counter() - started
-    nightly.finish(settings, run_key=run_key)
+    with open_run(settings, run_key=run_key) as run:
+        run.score(planned.shards[0].shard_id, weights=None)
+        seconds = perf_counter() - started
+        run.finish()
     return seconds
 
 

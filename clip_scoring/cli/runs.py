@@ -13,14 +13,18 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
+from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
 from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.runs import Plan, Rescore, Trigger, WindowKind
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from clip_scoring.nightly.run import NightlyRun
 
 WAIT_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
@@ -28,46 +32,48 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _upgrade(settings: Settings, _: argparse.Namespace) -> None:
-    from clip_scoring import nightly  # noqa: PLC0415  # --help must not wait for it
+    from clip_scoring.nightly.setup import upgrade_database  # noqa: PLC0415  # --help must not wait
 
-    print(f"schema clip is at version {nightly.upgrade_database(settings)}")
+    print(f"schema clip is at version {upgrade_database(settings)}")
 
 
 def _roles(settings: Settings, _: argparse.Namespace) -> None:
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.setup import grant_roles  # noqa: PLC0415  # as above
 
-    nightly.grant_roles(settings)
+    grant_roles(settings)
     print("roles clip_owner, clip_worker and clip_reader have their rights on schema clip")
 
 
 def _sample(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.setup import load_sample  # noqa: PLC0415  # as above
 
     arguments.to.mkdir(parents=True, exist_ok=True)
-    changed = nightly.load_sample(settings, arguments.to)
+    changed = load_sample(settings, arguments.to)
     print(f"sample records in {arguments.to}, {changed} rows of clip.record changed")
 
 
 def _plan(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.plan import preview_plan  # noqa: PLC0415  # as above
 
     options = _options(arguments)
     if arguments.dry_run:
-        print(nightly.plan_dry(settings, options))
+        print(preview_plan(settings, options))
         return
     for shard in _planned(settings, options, _run_key(arguments)).shards:
         print(f"shard {shard.label}: {shard.planned} records")
 
 
 def _run(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.run import open_run  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.worker import best_processes  # noqa: PLC0415  # as above
 
     options, run_key = _options(arguments), _run_key(arguments)
     plan = _planned(settings, options, run_key)
-    processes = arguments.processes or nightly.best_processes(settings, plan)
-    with _helpers(processes, run_key, options.weights):
-        _score_shards(settings, run_key, options.weights, processes)
-    summary = nightly.finish(settings, run_key=run_key, gates=options.gates)
+    processes = arguments.processes or best_processes(settings, plan)
+    with open_run(settings, run_key=run_key) as run:
+        with _helpers(processes, run_key, options.weights):
+            _score_shards(run, options.weights, processes)
+        summary = run.finish(options.gates)
     print(summary)
     if summary.failures:
         raise RunFailed("; ".join(summary.failures))
@@ -76,7 +82,10 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> None:
 def _work(settings: Settings, arguments: argparse.Namespace) -> None:
     if arguments.parent is not None:
         _end_with(arguments.parent)
-    _score_shards(settings, arguments.run_key, arguments.weights, arguments.processes)
+    from clip_scoring.nightly.run import open_run  # noqa: PLC0415  # as above
+
+    with open_run(settings, run_key=arguments.run_key) as run:
+        _score_shards(run, arguments.weights, arguments.processes)
 
 
 def _end_with(parent: int) -> None:
@@ -88,12 +97,8 @@ def _end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _score_shards(settings: Settings, run_key: str, weights: str | None, processes: int) -> None:
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
-
-    for result in nightly.work(
-        settings, run_key=run_key, weights=weights, wait=_wait_for_others, processes=processes
-    ):
+def _score_shards(run: NightlyRun, weights: str | None, processes: int) -> None:
+    for result in run.work(weights=weights, wait=_wait_for_others, processes=processes):
         print(f"shard done: scored {result.scored}  rejected {result.rejected}", flush=True)
 
 
@@ -118,25 +123,27 @@ def _helpers(processes: int, run_key: str, weights: str | None) -> Iterator[None
 
 
 def _status(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.status import status  # noqa: PLC0415  # as above
 
-    for line in nightly.status(
+    found = status(
         settings, run_key=arguments.run_key, source=arguments.source, most=arguments.runs
-    ):
+    )
+    runs = runs_table(found.runs) if arguments.run_key is None else shards_table(found.shards)
+    for line in (*runs, "", *rejections_table(found.rejections)):
         print(line)
 
 
 def _export(settings: Settings, arguments: argparse.Namespace) -> None:
-    from clip_scoring.nightly import maintenance as upkeep  # noqa: PLC0415  # as above
+    from clip_scoring.nightly.exports import export_run  # noqa: PLC0415  # as above
 
-    done = upkeep.export_run(settings, run_key=arguments.run_key, to=arguments.to)
+    done = export_run(settings, run_key=arguments.run_key, to=arguments.to)
     print(f"{done.rows} outcomes in {done.uri}")
 
 
 def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:
-    from clip_scoring import nightly  # noqa: PLC0415  # as above
+    from clip_scoring.nightly import plan as planner  # noqa: PLC0415  # as above
 
-    plan = nightly.plan(settings, options, run_key=run_key, trigger=Trigger.CLI)
+    plan = planner.plan(settings, options, run_key=run_key, trigger=Trigger.CLI).plan
     print(
         f"run {run_key}: {plan.planned} records in {len(plan.shards)} shards, {plan.held} held",
         flush=True,

@@ -1,29 +1,21 @@
-"""What the pages in the Airflow UI stand on: reports, records by name, thumbnails."""
+"""What the pages in the Airflow UI stand on: reports and records by name."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-
-from PIL import Image
 
 from clip_scoring.database import schema
 from clip_scoring.database.connection import Database, connect_engine
-from clip_scoring.database.pages import PostgresPages
-from clip_scoring.fingerprint import Tier
-from clip_scoring.geometry import Fit, Geometry
-from clip_scoring.images.budget import ByteBudget
-from clip_scoring.images.decoders import Decoders, decoder_command
-from clip_scoring.images.fetcher import MAX_BYTES, Fetcher
+from clip_scoring.database.pages import PostgresPages, RunFilter
 from clip_scoring.records import Record
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.registrations import SourceRegistration, TablePlace
-from clip_scoring.wiring import objects_opener, open_source
+from clip_scoring.wiring import open_source
+
+__all__ = ["Pages", "RunFilter"]
 
 _CONNECTIONS = 4
 _LONGEST_TEXT = 2000
-_THUMBNAIL = Geometry(Fit.SHORTEST_EDGE, 192, 192, Image.Resampling.BICUBIC, (192, 192))
-_QUALITY = 85
 
 
 class Pages:
@@ -49,39 +41,3 @@ class Pages:
     def registration(self, source: str) -> SourceRegistration:
         """How the source is registered; raises SettingsInvalid when it is not."""
         return self._settings.registrations.source(source)
-
-
-class Thumbnails:
-    """Small pictures from allowed roots and buckets, for one event loop; nothing from the web.
-
-    Images are decoded in a process that they may kill, exactly as for scoring.
-    """
-
-    def __init__(self, settings: Settings, registration: SourceRegistration) -> None:
-        self._fetcher = Fetcher(
-            http=None,
-            roots=registration.image_roots,
-            open_objects=objects_opener(settings, registration),
-        )
-        self._decoders = Decoders(
-            decoder_command(_THUMBNAIL, Tier.EXACT), _THUMBNAIL.shape, count=1
-        )
-        self._budget = ByteBudget(2 * MAX_BYTES)
-
-    async def picture(self, record: Record) -> bytes:
-        """JPEG of the middle of the record's image, 192 × 192; raises Refused with the reason."""
-        pixels = await self._decoders.decode(await self._body(record))
-        encoded = io.BytesIO()
-        Image.fromarray(pixels).save(encoded, "JPEG", quality=_QUALITY)
-        return encoded.getvalue()
-
-    async def close(self) -> None:
-        """End processes and threads."""
-        await self._fetcher.close()
-        await self._decoders.close()
-
-    async def _body(self, record: Record) -> bytes:
-        if record.image is not None:
-            return record.image
-        async with self._budget.share() as share:
-            return await self._fetcher.fetch(record.image_uri, share)

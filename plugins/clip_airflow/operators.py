@@ -56,22 +56,24 @@ class PlanRunOperator(BaseOperator):
             return self._plan(context, options)
 
     def _preview(self, context: Context, options: RunOptions) -> None:
-        from clip_scoring import nightly  # noqa: PLC0415
+        from clip_scoring.nightly.plan import preview_plan  # noqa: PLC0415
 
-        preview = nightly.plan_dry(worker_settings(), options)
+        preview = preview_plan(worker_settings(), options)
         self.log.info("dry run: %s", preview)
         context["ti"].xcom_push(key=PREVIEW, value=preview.parts())
 
     def _plan(self, context: Context, options: RunOptions) -> list[dict[str, Any]]:
-        from clip_scoring import nightly  # noqa: PLC0415
+        from clip_scoring.nightly import plan as planner  # noqa: PLC0415
 
-        settings, run_key = worker_settings(), run_key_of(context)
-        plan = nightly.plan(settings, options, run_key=run_key, trigger=trigger_of(context))
+        planned = planner.plan(
+            worker_settings(), options, run_key=run_key_of(context), trigger=trigger_of(context)
+        )
+        plan = planned.plan
         self.log.info(
             "run %d: %d records in %d shards, %d held by another run",
             plan.run_id, plan.planned, len(plan.shards), plan.held,
         )  # fmt: skip
-        tell_left(options.source, nightly.left(settings, run_key=run_key))
+        tell_left(options.source, planned.remaining)
         return [{"shard_id": each.shard_id, "shard_label": each.label} for each in plan.shards]
 
 
@@ -89,21 +91,20 @@ class ScoreShardOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """Counts of what this try committed."""
-        from clip_scoring import nightly  # noqa: PLC0415
+        from clip_scoring.nightly.run import open_run  # noqa: PLC0415
 
         if is_supervised():
             die_with_parent()
         with _leaving_word(context):
-            options, settings, run_key = options_of(context), worker_settings(), run_key_of(context)
-            result = nightly.score(
-                settings,
-                run_key=run_key,
-                shard_id=self.shard_id,
-                weights=options.weights,
-                stopping=self._stopping.is_set,
-                committed=tell_batches(options.source),
-            )
-            tell_left(options.source, nightly.left(settings, run_key=run_key))
+            options = options_of(context)
+            with open_run(worker_settings(), run_key=run_key_of(context)) as run:
+                result = run.score(
+                    self.shard_id,
+                    weights=options.weights,
+                    stopping=self._stopping.is_set,
+                    committed=tell_batches(options.source),
+                )
+                tell_left(options.source, run.remaining())
         self.log.info("shard %s: %s", self.shard_label, result)
         return {"scored": result.scored, "rejected": result.rejected, "epoch": result.epoch}
 
@@ -122,15 +123,15 @@ class FinishRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """The run's counts; raises when a shard failed, a count is off or a gate tripped."""
-        from clip_scoring import nightly  # noqa: PLC0415
+        from clip_scoring.nightly.run import open_run  # noqa: PLC0415
 
         with _leaving_word(context):
             options = options_of(context)
             if options.dry_run:
                 return {}
-            settings, run_key = worker_settings(), run_key_of(context)
-            summary = nightly.finish(settings, run_key=run_key, gates=options.gates)
-            tell_left(options.source, nightly.left(settings, run_key=run_key))
+            with open_run(worker_settings(), run_key=run_key_of(context)) as run:
+                summary = run.finish(options.gates)
+                tell_left(options.source, run.remaining())
         self.log.info("%s", summary)
         if summary.failures:
             context["ti"].xcom_push(key=FIGURES, value=figures_of(summary))

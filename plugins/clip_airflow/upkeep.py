@@ -76,11 +76,11 @@ class ExportRunsOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Each file with its number of rows; running it again replaces the files."""
-        from clip_scoring.nightly import maintenance as upkeep  # noqa: PLC0415
+        from clip_scoring.nightly.exports import export_run  # noqa: PLC0415
 
         run_keys, settings, files = run_keys_of(context), worker_settings(), []
         for run_key in run_keys:
-            done = upkeep.export_run(settings, run_key=run_key)
+            done = export_run(settings, run_key=run_key)
             self.log.info("run %s: %d outcomes in %s", run_key, done.rows, done.uri)
             files.append({"run_key": run_key, "uri": done.uri, "rows": done.rows})
         return files
@@ -91,10 +91,10 @@ class MaintainOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, int]:
         """How many of each were let go."""
-        from clip_scoring.nightly import maintenance as upkeep  # noqa: PLC0415
+        from clip_scoring.nightly.maintenance import maintain  # noqa: PLC0415
 
         days = {name: context["params"][name] for name in maintain_params()}
-        done = upkeep.maintain(worker_settings(), **days)
+        done = maintain(worker_settings(), **days)
         for name, count in done.items():
             self.log.info("%s: %d", name, count)
         return done

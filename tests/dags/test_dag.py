@@ -23,7 +23,7 @@ import score_pairs
 dag = score_pairs.dag
 print(json.dumps({{
     "loaded": sorted(set(sys.modules) & {{"torch", "transformers", "psycopg2", "psycopg", "asyncpg",
-                                         "PIL", "clip_scoring.nightly"}}),
+                                         "PIL", "clip_scoring.nightly.run"}}),
     "tasks": {{each.task_id: sorted(each.downstream_task_ids) for each in dag.tasks}},
     "pool": dag.get_task("score").partial_kwargs["pool"],
     "queue": dag.get_task("score").partial_kwargs["queue"],

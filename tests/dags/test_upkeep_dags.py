@@ -30,7 +30,7 @@ import export_similarities, maintain
 waits_for = export_similarities.dag.timetable.asset_condition
 print(json.dumps({{
     "loaded": sorted(set(sys.modules) & {{"torch", "pyarrow", "boto3", "psycopg2", "psycopg",
-                                         "clip_scoring.nightly"}}),
+                                         "clip_scoring.nightly.maintenance"}}),
     "assets": [each.uri for each in waits_for.objects],
     "week": maintain.dag.timetable.expression,
     "catchup": maintain.dag.catchup,

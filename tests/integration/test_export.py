@@ -23,7 +23,7 @@ from clip_scoring.errors import ObjectStoreUnavailable, RunNotFound, SettingsInv
 from clip_scoring.exports.bucket import BucketExports
 from clip_scoring.exports.outcomes import GroupSize, TableInputs, write_outcomes
 from clip_scoring.exports.places import Exported, FolderExports
-from clip_scoring.nightly.maintenance import export_run
+from clip_scoring.nightly.exports import export_run
 from clip_scoring.settings.environment import S3Access, Settings
 from clip_scoring.settings.registrations import (
     BucketPlace,

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from clip_scoring import nightly
 from clip_scoring.errors import Interrupted, ObjectChanged, ObjectUnreadable
+from clip_scoring.nightly.plan import plan as plan_run
+from clip_scoring.nightly.run import open_run
 from clip_scoring.runs import Rescore, Trigger, WindowKind
 from clip_scoring.settings.environment import S3Access, Settings
 from clip_scoring.settings.registrations import (
@@ -267,10 +268,11 @@ def test_a_webdataset_in_a_bucket_is_scored_by_the_whole_product(
         s3_access=lambda connection: s3_access if connection == "clip_scoring_s3" else S3Access(),
     )  # fmt: skip
     options = RunOptions.of_params({"day": "2026-01-01", "source": "tars", "batch_size": 4})
-    plan = nightly.plan(settings, options, run_key="tars", trigger=Trigger.CLI)
-    for shard in plan.shards:
-        nightly.score(settings, run_key="tars", shard_id=shard.shard_id, weights=None)
-    summary = nightly.finish(settings, run_key="tars")
+    plan = plan_run(settings, options, run_key="tars", trigger=Trigger.CLI).plan
+    with open_run(settings, run_key="tars") as run:
+        for shard in plan.shards:
+            run.score(shard.shard_id, weights=None)
+        summary = run.finish()
     assert (summary.scored, summary.rejected, summary.failures) == (5, 1, ())
     assert world.sql("SELECT record_key, reason FROM clip.rejection") == [("5", "caption_empty")]
     assert world.sql("SELECT row_number::int FROM clip.file_similarity ORDER BY 1") == [

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clip_scoring import nightly
 from clip_scoring.database.connection import connect_engine
 from clip_scoring.errors import Interrupted
+from clip_scoring.nightly.plan import plan as plan_run
+from clip_scoring.nightly.run import open_run
+from clip_scoring.nightly.setup import load_sample
 from clip_scoring.runs import Trigger
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.run_options import RunOptions
@@ -51,22 +53,21 @@ def settings_of(
 
 def score_half(settings: Settings) -> None:
     """The run `night`: one shard done, the next one stopped within, the last one untouched."""
-    plan = nightly.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
+    plan = plan_run(settings, NIGHT, run_key="night", trigger=Trigger.CLI).plan
     first, second, _ = (shard.shard_id for shard in plan.shards)
-    nightly.score(settings, run_key="night", shard_id=first, weights=None)
     done: list[object] = []
-    with pytest.raises(Interrupted):
-        nightly.score(
-            settings, run_key="night", shard_id=second, weights=None,
-            stopping=lambda: len(done) == 2, committed=done.append,
-        )  # fmt: skip
+    with open_run(settings, run_key="night") as run:
+        run.score(first, weights=None)
+        with pytest.raises(Interrupted):
+            run.score(second, weights=None, stopping=lambda: len(done) == 2, committed=done.append)
 
 
 def unbroken(settings: Settings) -> None:
-    plan = nightly.plan(settings, NIGHT, run_key="night", trigger=Trigger.CLI)
-    for shard in plan.shards:
-        nightly.score(settings, run_key="night", shard_id=shard.shard_id, weights=None)
-    nightly.finish(settings, run_key="night")
+    plan = plan_run(settings, NIGHT, run_key="night", trigger=Trigger.CLI).plan
+    with open_run(settings, run_key="night") as run:
+        for shard in plan.shards:
+            run.score(shard.shard_id, weights=None)
+        run.finish()
 
 
 def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_restore(
@@ -81,7 +82,7 @@ def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_re
         assert language == "console", language
         for command, shown in commands(block):
             if "doctor" in command:
-                nightly.load_sample(settings, tmp_path / "sample")
+                load_sample(settings, tmp_path / "sample")
             if "pg_dump" in command:
                 world.sql("TRUNCATE clip.score, clip.rejection, clip.shard, clip.run CASCADE")
                 score_half(settings)
@@ -92,7 +93,7 @@ def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_re
     assert world.sql("SELECT epoch FROM clip.shard ORDER BY number") == [(1,), (2,), (1,)]
 
     other, _ = settings_of(database)
-    nightly.load_sample(other, tmp_path / "sample")
+    load_sample(other, tmp_path / "sample")
     unbroken(other)
     assert world.sql(SCORES) == World(connect_engine(database)).sql(SCORES)
 

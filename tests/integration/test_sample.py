@@ -9,7 +9,9 @@ from statistics import median
 
 import pytest
 
-from clip_scoring import nightly
+from clip_scoring.nightly.plan import plan as plan_run
+from clip_scoring.nightly.run import open_run
+from clip_scoring.nightly.setup import load_sample
 from clip_scoring.runs import RunSummary, Trigger
 from clip_scoring.sample.records import SampleKind
 from clip_scoring.settings.environment import Settings
@@ -27,13 +29,14 @@ def scored(
     settings = Settings.from_environment(
         {"CLIP_SCORING_DATABASE_URL": database, "CLIP_SCORING_SOURCES": str(sources_file(folder))}
     )
-    assert nightly.load_sample(settings, folder) == 240
-    assert nightly.load_sample(settings, folder) == 0
+    assert load_sample(settings, folder) == 240
+    assert load_sample(settings, folder) == 0
     options = RunOptions.of_params({"day": "2026-01-03", "shard_size": 100})
-    plan = nightly.plan(settings, options, run_key="sample", trigger=Trigger.CLI)
-    for shard in plan.shards:
-        nightly.score(settings, run_key="sample", shard_id=shard.shard_id, weights=None)
-    summary = nightly.finish(settings, run_key="sample")
+    plan = plan_run(settings, options, run_key="sample", trigger=Trigger.CLI).plan
+    with open_run(settings, run_key="sample") as run:
+        for shard in plan.shards:
+            run.score(shard.shard_id, weights=None)
+        summary = run.finish()
     listed = json.loads((folder / "records.json").read_text())
     return world, summary, {str(each["key"]): each for each in listed}
 

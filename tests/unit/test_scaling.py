@@ -29,8 +29,7 @@ from benchmarks.scaling import (
     measured,
     table,
 )
-from clip_scoring import nightly
-from clip_scoring.nightly import pages
+from clip_scoring.nightly import pages, run
 from clip_scoring.runs import RunRequest
 from clip_scoring.shards import shard_size
 
@@ -231,7 +230,7 @@ def test_what_the_model_says_of_the_code_is_so() -> None:
     assert defaults["shard_size"] == scaling.SHARD_WANTED
     size = shard_size(300_000_000, wanted=scaling.SHARD_WANTED, batch_size=1)
     assert 300_000_000 / size == scaling.MOST_SHARDS
-    assert f"kept={scaling.CONNECTIONS_A_WORKER})" in inspect.getsource(nightly)
+    assert f"kept={scaling.CONNECTIONS_A_WORKER})" in inspect.getsource(run)
     assert scaling.CONNECTIONS_BESIDE == pages._CONNECTIONS + 2
 
 

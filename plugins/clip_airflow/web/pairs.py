@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clip_scoring.errors import ClipScoringError
-from clip_scoring.images.fetcher import located
-from clip_scoring.images.refusal import Refused
 from clip_scoring.nightly.pages import Pages
+from clip_scoring.nightly.thumbnails import has_thumbnail
 from clip_scoring.overview import RunDetail
 from clip_scoring.quality import Ranked
 from clip_scoring.records import Record
@@ -28,15 +27,7 @@ class Pair:
     @property
     def pictured(self) -> bool:
         """Whether a picture may be asked for: nothing is fetched from the web for a page."""
-        if self.record is None:
-            return False
-        if self.record.image is not None:
-            return True
-        try:
-            scheme, _ = located(self.record.image_uri)
-        except Refused:
-            return False
-        return scheme in {"", "file", "s3"}
+        return self.record is not None and has_thumbnail(self.record)
 
 
 def pairs_of_run(library: Pages, run: RunDetail, ranked: Ranked) -> list[Pair]:

@@ -8,7 +8,8 @@ from functools import lru_cache
 from clip_airflow.connections import reader_settings
 from clip_airflow.web.figures import Price
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.nightly.pages import Pages, Thumbnails
+from clip_scoring.nightly.pages import Pages
+from clip_scoring.nightly.thumbnails import Thumbnails
 from clip_scoring.settings.environment import Settings
 
 _PRICE = "CLIP_SCORING_PRICE_PER_HOUR"

@@ -22,9 +22,8 @@ from clip_airflow.web.figures import (
 )
 from clip_airflow.web.pairs import pairs_of_run, shown
 from clip_airflow.web.templating import render
-from clip_scoring.database.pages import RunFilter
-from clip_scoring.images.refusal import Refused
-from clip_scoring.nightly.pages import Pages
+from clip_scoring.nightly.pages import Pages, RunFilter
+from clip_scoring.nightly.thumbnails import NoThumbnail
 from clip_scoring.overview import RunDetail
 from clip_scoring.quality import DRIFT_RUNS
 from clip_scoring.runs import Trigger
@@ -172,8 +171,8 @@ async def picture(library: Library, source: Text, key: Text) -> Response:
         raise HTTPException(404, "there is no such record")
     try:
         encoded = await reader.thumbnails(source).picture(record)
-    except Refused as refused:
-        raise HTTPException(404, str(refused.rejection.reason)) from refused
+    except NoThumbnail as missing:
+        raise HTTPException(404, str(missing)) from missing
     held = {"Cache-Control": "private, max-age=300"}
     return Response(encoded, media_type="image/jpeg", headers=held)
 

@@ -24,7 +24,7 @@ from typing import Any
 ORDERS = "orders.json"
 SHARES = "shares.jsonl"
 WORKER, SECONDS_A_BATCH = "CLIP_WORKER", "CLIP_SECONDS_A_BATCH"
-WIRING = "clip_scoring.nightly"
+PLANNING, RUNNING = "clip_scoring.nightly.plan", "clip_scoring.nightly.run"
 STATEMENTS = {
     # name in queries.sql: (point before it is sent, point after it has taken effect)
     "claim_shard": ("before the claim", "claim written"),
@@ -114,22 +114,23 @@ class Told:
         return self._replacement if name == self._name else getattr(self._of, name)
 
 
-def wait_for_wiring(folder: Path) -> None:
-    """Step in as soon as this process loads the library's wiring, which only workers do."""
-    sys.meta_path.insert(0, WiringFinder(Bystander(folder)))
+def wait_for_nightly(folder: Path) -> None:
+    """Step in as soon as this process loads what the tasks call, which only workers do."""
+    sys.meta_path.insert(0, NightlyFinder(Bystander(folder)))
 
 
-class WiringFinder(MetaPathFinder):
-    """Wraps the library's wiring when it is loaded, and leaves all else to the other finders."""
+class NightlyFinder(MetaPathFinder):
+    """Wraps what the tasks call when it is loaded, and leaves all else to the other finders."""
 
     def __init__(self, bystander: Bystander) -> None:
         self._bystander = bystander
+        self._waiting = {PLANNING: wrap_planning, RUNNING: wrap_running}
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """The module's own spec, whose loader goes on to wrap what it has loaded."""
-        if name != WIRING:
+        wrap = self._waiting.pop(name, None)
+        if wrap is None:
             return None
-        sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             return None
@@ -137,32 +138,41 @@ class WiringFinder(MetaPathFinder):
 
         def execute_and_wrap(module: ModuleType) -> None:
             execute(module)
-            wrap_wiring(module, self._bystander)
-            watch_statements(self._bystander)
+            wrap(module, self._bystander)
+            if self._waiting:  # the first of them
+                watch_statements(self._bystander)
+            else:
+                sys.meta_path.remove(self)
 
         spec.loader.exec_module = execute_and_wrap  # type: ignore[method-assign]
         return spec
 
 
-def wrap_wiring(wiring: Any, bystander: Bystander) -> None:
-    """Find the order when a task begins, and stand beside the parts of its loop."""
-    plan, score, finish, score_shard = (
-        wiring.plan, wiring.score, wiring.finish, wiring.score_shard
-    )  # fmt: skip
+def wrap_planning(module: Any, bystander: Bystander) -> None:
+    """Find the order when a run is planned."""
+    plan = module.plan
 
     def planned(settings: Any, options: Any, *, run_key: str, **more: Any) -> Any:
         bystander.find_order(run_key, "plan")
         return plan(settings, options, run_key=run_key, **more)
 
-    def finished(settings: Any, *, run_key: str, **more: Any) -> Any:
-        bystander.find_order(run_key, "finish")
-        return finish(settings, run_key=run_key, **more)
+    module.plan = planned
 
-    def scored(settings: Any, *, run_key: str, shard_id: int, **more: Any) -> Any:
-        number = shard_number(settings.require_database_url(), shard_id)
-        bystander.find_order(run_key, f"shard {number}")
-        bystander.note_share(run_key, number)
-        return score(settings, run_key=run_key, shard_id=shard_id, **more)
+
+def wrap_running(module: Any, bystander: Bystander) -> None:
+    """Find the order when a task begins, and stand beside the parts of its loop."""
+    score, finish = module.NightlyRun.score, module.NightlyRun.finish
+    score_shard = module.score_shard
+
+    def finished(night: Any, *more: Any) -> Any:
+        bystander.find_order(night.run.run_key, "finish")
+        return finish(night, *more)
+
+    def scored(night: Any, shard_id: int, **more: Any) -> Any:
+        number = shard_number(night.settings.require_database_url(), shard_id)
+        bystander.find_order(night.run.run_key, f"shard {number}")
+        bystander.note_share(night.run.run_key, number)
+        return score(night, shard_id, **more)
 
     def scored_in_parts(run: Any, claim: Any, *, worker: Any, **more: Any) -> Any:
         bystander.reached("claim returned")
@@ -171,8 +181,8 @@ def wrap_wiring(wiring: Any, bystander: Bystander) -> None:
         bystander.reached("shard done")
         return result
 
-    wiring.plan, wiring.finish = planned, finished
-    wiring.score, wiring.score_shard = scored, scored_in_parts
+    module.NightlyRun.score, module.NightlyRun.finish = scored, finished
+    module.score_shard = scored_in_parts
 
 
 def slowed(worker: Any, seconds: float) -> Any:

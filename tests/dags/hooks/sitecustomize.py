@@ -7,8 +7,9 @@ from pathlib import Path
 if folder := os.environ.get("CLIP_CRASH_POINTS"):
     import crash_points
 
-    crash_points.wait_for_wiring(Path(folder))
+    crash_points.wait_for_nightly(Path(folder))
     if {"scheduler", "celery"} & {*sys.orig_argv}:
         # Tasks are forked from these processes: dozens of them share one import of torch.
         import clip_scoring.models.clip
-        import clip_scoring.nightly  # noqa: F401
+        import clip_scoring.nightly.plan
+        import clip_scoring.nightly.run  # noqa: F401
