@@ -25,21 +25,39 @@ def choose_device(wanted: str = "auto", *, require_gpu: bool = False) -> str:
     """
     if not _DEVICE.fullmatch(wanted):
         raise SettingsInvalid(f"device {wanted!r} is not one of auto, cpu, cuda, cuda:N, mps")
-    if wanted == "cpu" and require_gpu:
+    match kind(wanted):
+        case "cpu":
+            return _cpu(require_gpu=require_gpu)
+        case "mps":
+            return _mps()
+        case "cuda":
+            return _cuda(wanted, gpus=_gpus())
+        case _:
+            gpus = _gpus()
+            return _cuda("cuda", gpus=gpus) if gpus or require_gpu else "cpu"
+
+
+def _gpus() -> int:
+    """How many of NVIDIA's GPUs torch sees."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _cpu(*, require_gpu: bool) -> str:
+    if require_gpu:
         raise SettingsInvalid("a GPU is required and device is cpu: change one of the two settings")
-    if wanted == "mps":
-        return _mps()
-    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if wanted.startswith("cuda:") and found and int(wanted[5:]) >= found:
-        raise SettingsInvalid(f"device {wanted}: torch sees GPUs 0 to {found - 1}")
-    if wanted == "cpu" or found:
-        return "cuda" if wanted == "auto" else wanted
-    if wanted != "auto" or require_gpu:
+    return "cpu"
+
+
+def _cuda(wanted: str, *, gpus: int) -> str:
+    """`wanted`, which is `cuda` or `cuda:N`; raises SettingsInvalid unless that GPU is there."""
+    if not gpus:
         raise SettingsInvalid(
             f"a GPU is required, but torch {torch.__version__} (for CUDA {torch.version.cuda}) "
             "sees none"
         )
-    return "cpu"
+    if int(wanted.partition(":")[2] or 0) >= gpus:
+        raise SettingsInvalid(f"device {wanted}: torch sees GPUs 0 to {gpus - 1}")
+    return wanted
 
 
 def _mps() -> str:

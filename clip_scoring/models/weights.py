@@ -95,18 +95,10 @@ def open_weights(location: str, *, revision: str | None = None) -> Weights:
     tensors = sorted(folder.glob("*.safetensors"))
     if not tensors:
         raise WeightsInvalid(f"weights {location}: no *.safetensors file in the folder")
-    tokenizer = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    vocabulary = _VOCABULARIES[architecture]
-    if not set(vocabulary) & {each.name for each in tokenizer}:
-        raise WeightsInvalid(f"weights {location}: no {' or '.join(vocabulary)} in the folder")
+    tokenizer = _tokenizer_files(folder, _VOCABULARIES[architecture], location)
     preprocessor = _PREPROCESSOR_DEFAULTS[architecture] | _preprocessor(folder)
     geometry = _geometry(preprocessor, folder)
-    edge = (config.get("vision_config") or {}).get("image_size", 224)
-    if geometry.shape[:2] != (edge, edge):
-        raise WeightsInvalid(
-            f"weights {location}: the preprocessor makes {geometry.shape[1]}x{geometry.shape[0]} "
-            f"pixels, the image tower takes {edge}x{edge}"
-        )
+    _require_fit(geometry, config, location)
     weights_sha256 = _digest([folder / "config.json", *tensors])
     return Weights(
         folder=folder,
@@ -130,6 +122,24 @@ def _architecture(config: dict[str, Any], location: str) -> Architecture:
         raise WeightsInvalid(
             f"weights {location}: model_type {config.get('model_type')!r}, need one of {known}"
         ) from other
+
+
+def _tokenizer_files(folder: Path, vocabulary: tuple[str, ...], location: str) -> list[Path]:
+    """Those that are there; raises WeightsInvalid where no file holds the vocabulary."""
+    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not set(vocabulary) & {path.name for path in files}:
+        raise WeightsInvalid(f"weights {location}: no {' or '.join(vocabulary)} in the folder")
+    return files
+
+
+def _require_fit(geometry: Geometry, config: dict[str, Any], location: str) -> None:
+    """Raise WeightsInvalid unless the image tower takes what the preprocessor makes."""
+    edge = (config.get("vision_config") or {}).get("image_size", 224)
+    if geometry.shape[:2] != (edge, edge):
+        raise WeightsInvalid(
+            f"weights {location}: the preprocessor makes {geometry.shape[1]}x{geometry.shape[0]} "
+            f"pixels, the image tower takes {edge}x{edge}"
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -159,19 +169,26 @@ def _geometry(preprocessor: dict[str, Any], folder: Path) -> Geometry:
     size = preprocessor.get("size", 224)
     crop = preprocessor.get("crop_size", 224)
     cropped = _pair(crop, folder) if preprocessor.get("do_center_crop", True) else None
-    resample = preprocessor.get("resample", 3)
-    if not isinstance(resample, int) or resample not in _KERNELS:
-        raise WeightsInvalid(f"weights: {folder}: unknown resampling {resample!r}")
+    resample = _resample(preprocessor, folder)
     for step in ("do_resize", "do_rescale", "do_normalize"):
         if not preprocessor.get(step, True):
             raise WeightsInvalid(f"weights: {folder}: preprocessor without {step} is not supported")
-    if isinstance(size, dict) and "height" in size:
-        height, width = _pair(size, folder)
-        return Geometry(Fit.STRETCH, height, width, resample, cropped)
-    edge = size.get("shortest_edge") if isinstance(size, dict) else size
-    if not isinstance(edge, int) or edge < 1 or cropped is None:
-        raise WeightsInvalid(f"weights: {folder}: size {size!r} gives images of no fixed size")
-    return Geometry(Fit.SHORTEST_EDGE, edge, edge, resample, cropped)
+    match size, cropped:
+        case {"height": _}, _:
+            height, width = _pair(size, folder)
+            return Geometry(Fit.STRETCH, height, width, resample, cropped)
+        case (int(edge) | {"shortest_edge": int(edge)}, (_, _)) if edge > 0:
+            return Geometry(Fit.SHORTEST_EDGE, edge, edge, resample, cropped)
+        case _:
+            raise WeightsInvalid(f"weights: {folder}: size {size!r} gives images of no fixed size")
+
+
+def _resample(preprocessor: dict[str, Any], folder: Path) -> int:
+    """Pillow's number of the kernel."""
+    resample = preprocessor.get("resample", 3)
+    if not isinstance(resample, int) or resample not in _KERNELS:
+        raise WeightsInvalid(f"weights: {folder}: unknown resampling {resample!r}")
+    return resample
 
 
 def _pair(size: object, folder: Path) -> tuple[int, int]:
