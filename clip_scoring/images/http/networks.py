@@ -75,19 +75,24 @@ def may_connect(address: str, allowed: Collection[Network] = ()) -> bool:
     literal: Address = ip_address(address)
     if isinstance(literal, IPv6Address) and literal.ipv4_mapped is not None:
         literal = literal.ipv4_mapped
-    if any(literal in network for network in allowed if network.version == literal.version):
+    if _within(literal, allowed):
         hidden = _hidden(literal)
         return hidden is None or may_connect(str(hidden), allowed)
     if isinstance(literal, IPv4Address):
-        return not any(literal in network for network in _SPECIAL_V4)
-    return literal in _PUBLIC_V6 and not any(literal in network for network in _SPECIAL_V6)
+        return not _within(literal, _SPECIAL_V4)
+    return literal in _PUBLIC_V6 and not _within(literal, _SPECIAL_V6)
+
+
+def _within(literal: Address, networks: Collection[Network]) -> bool:
+    """Whether the address is in one of the networks of its own version."""
+    return any(literal in network for network in networks if network.version == literal.version)
 
 
 def _hidden(literal: Address) -> IPv4Address | None:
     """Where a packet to this IPv6 address would come out in IPv4."""
     if isinstance(literal, IPv4Address) or literal in _NO_V4:
         return None
-    if any(literal in network for network in _V4_AT_THE_END):
+    if _within(literal, _V4_AT_THE_END):
         return IPv4Address(int(literal) & 0xFFFF_FFFF)
     if literal.sixtofour is not None:
         return literal.sixtofour

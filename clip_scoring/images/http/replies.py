@@ -62,13 +62,18 @@ def _status_refusal(reply: ClientResponse, now: float) -> Refused | Passing:
     status, header = reply.status, reply.headers.get("Retry-After")
     broken = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     reason = Reason.HTTP_5XX if broken else _REASONS.get(status, Reason.HTTP_4XX)
-    if not broken and reason is not Reason.HTTP_429:
-        return Refused(reason, f"status {status}")
-    wait = None if header is None else retry_after(header, now)
-    asked = (wait or 0) if reason is Reason.HTTP_429 else wait
-    refused = Refused(reason, f"status {status}", retry_after=asked)
-    soon = broken if header is None else asked is not None and asked <= _SOON
-    return Passing(refused, asked or 0) if soon else refused
+    detail = f"status {status}"
+    match reason, header:
+        case (Reason.HTTP_5XX, None):
+            return Passing(Refused(reason, detail))
+        case (Reason.HTTP_429, None):
+            return Refused(reason, detail, retry_after=0)
+        case (Reason.HTTP_5XX | Reason.HTTP_429, str()):
+            wait = retry_after(header, now)
+            refused = Refused(reason, detail, retry_after=wait)
+            return Passing(refused, wait) if wait <= _SOON else refused
+        case _:
+            return Refused(reason, detail)
 
 
 def retry_after(header: str, now: float) -> int:
