@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -208,19 +208,19 @@ class RunSummary:
 
         At most `superseded` of its rows may be missing, since other runs wrote in their place.
         """
-        short = [shard for shard in shards if shard.missing_rows > 0]
-        lost = short if sum(shard.missing_rows for shard in short) > superseded else []
+
+        def total(figure: Callable[[ShardCounts], int]) -> int:
+            return sum(map(figure, shards))
+
+        violations = [text for shard in shards for text in shard.violations()]
         return cls(
-            planned=sum(shard.planned for shard in shards),
-            arrived=sum(shard.arrived for shard in shards),
-            vanished=sum(shard.vanished for shard in shards),
-            scored=sum(shard.scored for shard in shards),
-            rejected=sum(shard.rejected for shard in shards),
-            pending=sum(shard.pending for shard in shards),
-            failures=(
-                *(text for shard in shards for text in shard.violations()),
-                *(shard.miscounted for shard in lost),
-            ),
+            planned=total(lambda shard: shard.planned),
+            arrived=total(lambda shard: shard.arrived),
+            vanished=total(lambda shard: shard.vanished),
+            scored=total(lambda shard: shard.scored),
+            rejected=total(lambda shard: shard.rejected),
+            pending=total(lambda shard: shard.pending),
+            failures=(*violations, *_lost_rows(shards, superseded)),
             measures=sum((shard.measures for shard in shards), Measures()),
             devices=tuple(sorted({shard.device for shard in shards if shard.device})),
         )
@@ -239,6 +239,14 @@ class RunSummary:
             f"planned {self.planned}  scored {self.scored}  "
             f"rejected {self.rejected}  pending {self.pending}"
         )
+
+
+def _lost_rows(shards: Sequence[ShardCounts], superseded: int) -> list[str]:
+    """The shards that miss rows, unless other runs may have written in the place of all of them."""
+    short = [shard for shard in shards if shard.missing_rows > 0]
+    if sum(shard.missing_rows for shard in short) <= superseded:
+        return []
+    return [shard.miscounted for shard in short]
 
 
 ADVICE = {

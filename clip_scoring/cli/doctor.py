@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from clip_scoring.cli.runs import Commands
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.settings.environment import Settings
+
+if TYPE_CHECKING:
+    from clip_scoring.doctor.findings import Finding
 
 FAILED = 2
 """The exit code for wrong configuration, as of every other command."""
@@ -36,12 +41,23 @@ def _doctor(_: None, arguments: argparse.Namespace) -> int:
             raise
         raise SettingsInvalid(f"{broken}: install the packages anew, make clean setup") from broken
     logging.getLogger("clip_scoring.nightly").setLevel(logging.WARNING)  # said here
-    found = []
-    for each in examine(Settings.from_environment):
-        found.append(each)
-        if not arguments.json:
-            remedy = f" -> {each.remedy}" if each.remedy else ""
-            print(f"{each.verdict:<4}  {each.name:<{_WIDTH}}  {each.text}{remedy}", flush=True)
-    if arguments.json:
-        print(json.dumps([asdict(each) for each in found], indent=2, ensure_ascii=False))
-    return FAILED if any(each.verdict is Verdict.FAIL for each in found) else 0
+    show = _show_all if arguments.json else _show_at_once
+    findings = show(examine(Settings.from_environment))
+    return FAILED if any(each.verdict is Verdict.FAIL for each in findings) else 0
+
+
+def _show_all(findings: Iterable[Finding]) -> list[Finding]:
+    """As one list of JSON, when the last is known."""
+    shown = list(findings)
+    print(json.dumps([asdict(each) for each in shown], indent=2, ensure_ascii=False))
+    return shown
+
+
+def _show_at_once(findings: Iterable[Finding]) -> list[Finding]:
+    """A line for each, as soon as it is known."""
+    shown = []
+    for each in findings:
+        remedy = f" -> {each.remedy}" if each.remedy else ""
+        print(f"{each.verdict:<4}  {each.name:<{_WIDTH}}  {each.text}{remedy}", flush=True)
+        shown.append(each)
+    return shown

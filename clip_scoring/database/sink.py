@@ -187,26 +187,34 @@ def _put(
     owner = {"source": run.source, "fingerprint_id": run.fingerprint_id}
     origin = {**owner, "run_id": run.id, "shard_id": claim.shard_id}
     if scores:
-        columns = {
-            "keys": array_literal(record.record_key for record, _ in scores),
-            "similarities": array_literal(score.similarity for _, score in scores),
-            "truncated": array_literal(score.caption_truncated for _, score in scores),
-            "input_md5s": array_literal(record.input_md5 for record, _ in scores),
-        }
+        columns = _score_columns(scores)
         connection.execute(query("put_scores"), {**origin, **columns})
         connection.execute(query("drop_rejections"), {**owner, "keys": columns["keys"]})
     if rejections:
-        retries = [each.retry for _, each in rejections]
-        columns = {
-            "keys": array_literal(record.record_key for record, _ in rejections),
-            "reasons": array_literal(str(each.reason) for _, each in rejections),
-            "details": array_literal(storable(each.detail) for _, each in rejections),
-            "first_waits": array_literal(each.first_wait_s if each else None for each in retries),
-            "most_attempts": array_literal(each.attempts if each else None for each in retries),
-            "input_md5s": array_literal(record.input_md5 for record, _ in rejections),
-        }
+        columns = _rejection_columns(rejections)
         connection.execute(query("put_rejections"), {**origin, **columns})
         connection.execute(query("drop_scores"), {**owner, "keys": columns["keys"]})
+
+
+def _score_columns(scores: Sequence[tuple[Record, Score]]) -> dict[str, str]:
+    return {
+        "keys": array_literal(record.record_key for record, _ in scores),
+        "similarities": array_literal(score.similarity for _, score in scores),
+        "truncated": array_literal(score.caption_truncated for _, score in scores),
+        "input_md5s": array_literal(record.input_md5 for record, _ in scores),
+    }
+
+
+def _rejection_columns(rejections: Sequence[tuple[Record, Rejection]]) -> dict[str, str]:
+    retries = [each.retry for _, each in rejections]
+    return {
+        "keys": array_literal(record.record_key for record, _ in rejections),
+        "reasons": array_literal(str(each.reason) for _, each in rejections),
+        "details": array_literal(storable(each.detail) for _, each in rejections),
+        "first_waits": array_literal(retry and retry.first_wait_s for retry in retries),
+        "most_attempts": array_literal(retry and retry.attempts for retry in retries),
+        "input_md5s": array_literal(record.input_md5 for record, _ in rejections),
+    }
 
 
 def array_literal(values: Iterable[str | float | bool | None]) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -145,20 +146,27 @@ def _batch(schema: Any, run: Run, outcomes: Outcomes, known: Mapping[str, Values
 
     count = len(outcomes)
     similarities = [row.similarity for row in outcomes]
-    unknown = (None,) * len(schema)
-    inputs = [known.get(row.record_key, unknown) for row in outcomes]
     columns = {
         "similarity": similarities,
-        "clip_score": [None if each is None else clip_score(each) for each in similarities],
-        "similarity_01": [None if each is None else similarity_01(each) for each in similarities],
+        "clip_score": _of_known(clip_score, similarities),
+        "similarity_01": _of_known(similarity_01, similarities),
         "fingerprint": [run.fingerprint.digest] * count,
         "run_key": [run.run_key] * count,
     }
     for name in ("record_key", "caption_truncated", "rejection_reason", "scored_at"):
-        columns[name] = [getattr(row, name) for row in outcomes]
-    for place, name in enumerate(each for each in schema.names if each not in columns):
-        columns[name] = [values[place] for values in inputs]
+        columns[name] = list(map(attrgetter(name), outcomes))
+    unknown = (None,) * len(schema)
+    inputs = [known.get(row.record_key, unknown) for row in outcomes]
+    for place, name in enumerate(name for name in schema.names if name not in columns):
+        columns[name] = list(map(itemgetter(place), inputs))
     return pa.RecordBatch.from_pydict(columns, schema=schema)
+
+
+def _of_known(
+    figure: Callable[[float], float], similarities: Iterable[float | None]
+) -> list[float | None]:
+    """The figure of each similarity, None where there is none."""
+    return [None if each is None else figure(each) for each in similarities]
 
 
 def _groups(batches: Iterable[Any], size: GroupSize) -> Iterator[Any]:

@@ -104,17 +104,22 @@ def require_place(path: Path, layout: LabelLayout, *, source: Path, force: bool)
         raise SettingsInvalid(f"output {path}: the name ends in .csv or .tsv")
     if not path.parent.is_dir():
         raise SettingsInvalid(f"output {path}: no such folder")
-    if path.exists() and not path.is_file():
-        raise SettingsInvalid(f"output {path} is not a regular file")
-    if path.exists() and path.samefile(source):
-        raise SettingsInvalid(f"output {path} is the input: name another")
-    if path.exists() and not force:
-        raise SettingsInvalid(f"output {path} exists already: --force overwrites it")
+    if path.exists():
+        _require_overwritable(path, source=source, force=force)
     taken = set(layout.columns)
     if twice := next((each for each in layout.ours if each in taken), None):
         raise SettingsInvalid(
             f"the input has a column {twice!r} already: give ours a --column-prefix"
         )
+
+
+def _require_overwritable(path: Path, *, source: Path, force: bool) -> None:
+    if not path.is_file():
+        raise SettingsInvalid(f"output {path} is not a regular file")
+    if path.samefile(source):
+        raise SettingsInvalid(f"output {path} is the input: name another")
+    if not force:
+        raise SettingsInvalid(f"output {path} exists already: --force overwrites it")
 
 
 def write_labelled(
