@@ -211,8 +211,12 @@ def _rejection_columns(rejections: Sequence[tuple[Record, Rejection]]) -> dict[s
         "keys": array_literal(record.record_key for record, _ in rejections),
         "reasons": array_literal(str(each.reason) for _, each in rejections),
         "details": array_literal(storable(each.detail) for _, each in rejections),
-        "first_waits": array_literal(retry and retry.first_wait_s for retry in retries),
-        "most_attempts": array_literal(retry and retry.attempts for retry in retries),
+        "first_waits": array_literal(
+            None if retry is None else retry.first_wait_s for retry in retries
+        ),
+        "most_attempts": array_literal(
+            None if retry is None else retry.attempts for retry in retries
+        ),
         "input_md5s": array_literal(record.input_md5 for record, _ in rejections),
     }
 
