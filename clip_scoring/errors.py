@@ -14,7 +14,7 @@ class Retryable(ClipScoringError):
 
 
 class SettingsInvalid(Fatal):
-    """A setting, a source registration or a run's parameter that cannot be used."""
+    """Settings, registrations or parameters that cannot be used; a line for each, where several."""
 
 
 class NotPermitted(SettingsInvalid):

@@ -12,6 +12,8 @@ from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.metrics import Measures
 from clip_scoring.shards import KeyRange
 
+MAX_BATCH_SIZE, MAX_SHARD_SIZE, MAX_LIMIT = 4096, 10_000_000, 10**12
+DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE = 64, 10_000
 _WHOLE = KeyRange(None, None)
 
 
@@ -63,16 +65,18 @@ class RunRequest:
     window: Window
     trigger: Trigger
     rescore: Rescore = Rescore.MISSING
-    batch_size: int = 64
-    shard_size: int = 10_000
+    batch_size: int = DEFAULT_BATCH_SIZE
+    shard_size: int = DEFAULT_SHARD_SIZE
     limit: int | None = None
 
     def __post_init__(self) -> None:
-        for name, most in (("batch_size", 4096), ("shard_size", 10_000_000)):
-            if not 1 <= getattr(self, name) <= most:
-                raise SettingsInvalid(f"{name} {getattr(self, name)} outside 1..{most}")
-        if self.limit is not None and self.limit < 1:
-            raise SettingsInvalid(f"limit {self.limit} is below 1")
+        for name, value, most in (
+            ("batch_size", self.batch_size, MAX_BATCH_SIZE),
+            ("shard_size", self.shard_size, MAX_SHARD_SIZE),
+            ("limit", self.limit, MAX_LIMIT),
+        ):
+            if value is not None and not 1 <= value <= most:
+                raise SettingsInvalid(f"{name} {value} outside 1..{most}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.settings.scorer_options import INT8, ScorerChoices
+from clip_scoring.problems import checked
+from clip_scoring.runs import DEFAULT_BATCH_SIZE
+from clip_scoring.settings.fields import INT8, BatchSize, bounds
+from clip_scoring.settings.scorer_options import ScorerChoices
 
 NOT_GIVEN = argparse.SUPPRESS
 """As a parser's `argument_default`: an option that is not given has no value, so that a file's can
 take its place, or the default of whoever takes it."""
+
+
+def span(kind: Any) -> str:
+    """The limits of a number, for a help text: `1 to 4,096`."""
+    limits = bounds(kind)
+    return f"{limits['minimum']:,} to {limits['maximum']:,}"
+
+
+def argument(kind: Any) -> Callable[[str], Any]:
+    """As `type` of an argument: the value, or a usage error that says what it must be."""
+
+    def parse(text: str) -> Any:
+        try:
+            return checked("value", kind, text)
+        except SettingsInvalid as wrong:
+            raise argparse.ArgumentTypeError(str(wrong).removeprefix("value: ")) from wrong
+
+    return parse
 
 
 def add_dialect_options(group: argparse._ArgumentGroup) -> None:
@@ -71,7 +93,12 @@ def add_scoring_options(command: argparse.ArgumentParser) -> None:
         choices=[*Tier, INT8],
         help="how pixels are made (default: exact); int8 is fast with --dtype int8",
     )
-    group.add_argument("--batch-size", help="pairs to the device at once (default: 64)")
+    group.add_argument(
+        "--batch-size",
+        metavar="N",
+        help=f"pairs that are read, loaded and scored at once, {span(BatchSize)} (default: "
+        f"{DEFAULT_BATCH_SIZE})",
+    )
     _add_fetching(command.add_argument_group("where images come from"))
 
 

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.problems import nearest, options_of
+from clip_scoring.settings.fields import FilePath, Flag
 from clip_scoring.settings.file_options import FileOptions
 from clip_scoring.settings.scorer_options import ScorerChoices
+from clip_scoring.yaml_files import read_yaml
 
-_PATHS, _FLAGS = {"metrics", "report"}, {"quiet", "json_logs"}
-_MEANT: dict[str, tuple[str, dict[object, object]]] = {
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandOptions:
+    """What a file may say beside the options of files and scorers."""
+
+    metrics: FilePath | None = None
+    report: FilePath | None = None
+    quiet: Flag | None = None
+    json_logs: Flag | None = None
+    use_cuda: Flag | None = None
+    no_header: Flag | None = None
+
+
+_OWN = [each.name for each in fields(CommandOptions)]
+_MEANT: dict[str, tuple[str, dict[object, str | bool]]] = {
     "use_cuda": ("device", {True: "cuda", False: "cpu"}),
     "no_header": ("has_header", {True: False, False: True}),
 }
-_NAMES = (
-    {each.name for each in fields(FileOptions)}
-    | set(ScorerChoices.__annotations__)
-    | _PATHS
-    | _FLAGS
-)
 _ALIASES = {
     "csv_path": "path",
     "image_path": "image_root",
@@ -32,8 +40,8 @@ _ALIASES = {
     "allow_host": "allow_hosts",
     "allow_port": "allow_ports",
 }
-_BROKEN = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What the parser raises, some of it for values that are not what their tag says."""
+_NAMES = {each.name for each in fields(FileOptions)} | {*ScorerChoices.__annotations__, *_OWN}
+_KNOWN = sorted(_NAMES | set(_ALIASES))
 
 
 def merged(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,38 +51,29 @@ def merged(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The options in a YAML file; raises SettingsInvalid with the file and the option."""
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as missing:
-        raise SettingsInvalid(f"config {path}: {missing.strerror}") from missing
-    except _BROKEN as broken:
-        told = (str(broken) or type(broken).__name__).splitlines()[0]
-        raise SettingsInvalid(f"config {path}: not valid YAML: {told}") from broken
+    """The options in a YAML file; raises SettingsInvalid with the file and each wrong option."""
+    tree = read_yaml(path, about="config ") or {}
     if not isinstance(tree, dict):
-        raise SettingsInvalid(f"config {path}: is no mapping of options to values")
-    found: dict[str, Any] = {}
-    for written, value in tree.items():
-        name, value = _option(path, str(written), value)  # noqa: PLW2901  # it means the same
-        if name in found:
-            raise SettingsInvalid(f"config {path}: {name} is given twice, the second as {written}")
-        if value is not None:
-            found[name] = value
-    return found
+        raise SettingsInvalid(f"config {path}: must be a mapping of options to values")
+    try:
+        return _options(tree)
+    except SettingsInvalid as wrong:
+        lines = str(wrong).splitlines()
+        raise SettingsInvalid("\n".join(f"config {path}: {line}" for line in lines)) from wrong
 
 
-def _option(path: Path, written: str, value: object) -> tuple[str, object]:
-    """The option and its value in our words; None is as good as not given."""
-    name = written.replace("-", "_")
-    if name in _FLAGS | set(_MEANT) and not isinstance(value, bool | None):
-        raise SettingsInvalid(f"config {path}: {written}: {value!r} is not true or false")
-    if name in _PATHS and not (value is None or (isinstance(value, str) and value)):
-        raise SettingsInvalid(f"config {path}: {written}: {value!r} is no path")
-    if name in _MEANT:
-        option, values = _MEANT[name]
-        return option, values.get(value)
-    name = _ALIASES.get(name, name)
-    if name not in _NAMES:
-        known = ", ".join(sorted(_NAMES | set(_ALIASES) | set(_MEANT)))
-        raise SettingsInvalid(f"config {path}: unknown option {written!r}, known: {known}")
-    return name, value
+def _options(tree: Mapping[object, object]) -> dict[str, Any]:
+    """The options in our words; None is as good as not given."""
+    written = [(str(name).replace("-", "_"), value) for name, value in tree.items()]
+    unknown = [name for name, _ in written if _ALIASES.get(name, name) not in _NAMES]
+    if unknown:
+        lines = (f"unknown option {name!r}{nearest(name, _KNOWN)}" for name in unknown)
+        raise SettingsInvalid("\n".join(lines))
+    options_of(CommandOptions, {name: value for name, value in written if name in _OWN})
+    options: dict[str, Any] = {}
+    for name, value in written:
+        option, values = _MEANT.get(name, (_ALIASES.get(name, name), None))
+        if option in options:
+            raise SettingsInvalid(f"{option} is given twice, the second as {name}")
+        options[option] = value if values is None or value is None else values[value]
+    return {option: value for option, value in options.items() if value is not None}

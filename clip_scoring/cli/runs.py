@@ -16,11 +16,20 @@ from time import sleep
 from typing import TYPE_CHECKING, TypeAlias
 from uuid import uuid4
 
+from clip_scoring.cli.choices import argument, span
 from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
 from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.runs import Plan, Rescore, Trigger, WindowKind
+from clip_scoring.runs import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_SHARD_SIZE,
+    Plan,
+    Rescore,
+    Trigger,
+    WindowKind,
+)
 from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.fields import BatchSize, Cores, Limit, ShardSize
 from clip_scoring.settings.run_options import RunOptions
 
 if TYPE_CHECKING:
@@ -215,8 +224,9 @@ def _add_run(commands: Commands) -> None:
     )
     run.add_argument(
         "--processes",
-        type=_positive,
-        help="on this machine (default: one for a GPU, else one for each CPU core)",
+        type=argument(Cores),
+        metavar="N",
+        help=f"on this machine, {span(Cores)} (default: one for a GPU, else one for each CPU core)",
     )
     run.set_defaults(command=_run)
 
@@ -228,16 +238,14 @@ def _add_work(commands: Commands) -> None:
     work.add_argument("--run-key", required=True, help="the run")
     work.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
     work.add_argument(
-        "--processes", type=_positive, default=1, help="how many share this machine's cores"
+        "--processes",
+        type=argument(Cores),
+        default=1,
+        metavar="N",
+        help=f"how many share this machine's cores, {span(Cores)}",
     )
     work.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     work.set_defaults(command=_work)
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1024")
-    return int(text)
 
 
 def _add_status(commands: Commands) -> None:
@@ -246,7 +254,9 @@ def _add_status(commands: Commands) -> None:
     )
     status.add_argument("--run-key", help="one run with its shards")
     status.add_argument("--source", help="a registered source (default: all)")
-    status.add_argument("--runs", type=int, default=10, help="at most so many runs")
+    status.add_argument(
+        "--runs", type=argument(Limit), default=10, metavar="N", help="maximum number of runs"
+    )
     status.set_defaults(command=_status)
 
 
@@ -280,7 +290,22 @@ def _add_choices(command: argparse.ArgumentParser) -> None:
         choices=[*Rescore],
         help="what has no outcome (default), what was rejected as well, or everything",
     )
-    command.add_argument("--limit", help="at most so many records")
-    command.add_argument("--batch-size", default=64, help="pairs to the device at once")
-    command.add_argument("--shard-size", default=10_000, help="records per shard, at least")
+    _add_sizes(command)
     command.add_argument("--run-key", help="the same key means the same run, planned once")
+
+
+def _add_sizes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--limit", metavar="N", help="maximum number of records (default: none)")
+    command.add_argument(
+        "--batch-size",
+        default=DEFAULT_BATCH_SIZE,
+        metavar="N",
+        help=f"records that are read, loaded and committed at once, {span(BatchSize)} "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--shard-size",
+        default=DEFAULT_SHARD_SIZE,
+        metavar="N",
+        help=f"records per shard, at least; {span(ShardSize)} (default: %(default)s)",
+    )

@@ -87,7 +87,8 @@ def examine(read_settings: Callable[[], Settings]) -> Findings:
     try:
         settings = read_settings()
     except SettingsInvalid as wrong:
-        yield Finding("settings", Verdict.FAIL, str(wrong), _REMEDIES["settings"])
+        for line in str(wrong).splitlines():
+            yield Finding("settings", Verdict.FAIL, line, _REMEDIES["settings"])
         return
     yield from _guarded("gpu", _gpu(settings))
     yield from _guarded("weights", _weights(settings))

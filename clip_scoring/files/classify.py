@@ -26,12 +26,13 @@ from clip_scoring.files.score import Progress, Stopping, Watch
 from clip_scoring.files.writer import written_whole
 from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage, LoadedImages
+from clip_scoring.problems import options_of
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
+from clip_scoring.settings.fields import LABEL, Count, FilePath, Template
 from clip_scoring.settings.file_options import FileOptions
 from clip_scoring.settings.scorer_options import ScorerChoices
 from clip_scoring.stages import Read, load_ahead
 
-LABEL = "{label}"
 _ANY_CAPTION = "image"
 """Records without a caption are not loaded; nobody reads this one."""
 
@@ -41,24 +42,17 @@ class LabelOptions:
     """The images, the labels, and how much is said of them."""
 
     file: FileOptions
-    labels: Path
-    templates: Sequence[str] = (LABEL,)
+    labels: FilePath
+    templates: tuple[Template, ...] = (LABEL,)
     """Around each label, with `{label}` in them; several make one embedding."""
-    top: int = 0
+    top: Count = 0
     """So many labels for each image; 0 means all of them, each in a column of its own."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> LabelOptions:
         """From values as people write them; raises SettingsInvalid."""
-        templates = tuple(given.get("templates", (LABEL,)))
-        for each in templates:
-            if LABEL not in each:
-                raise SettingsInvalid(f"option template: {each!r} has no {LABEL} in it")
-        top = str(given.get("top", 0))
-        if not (top.isascii() and top.isdigit()):
-            raise SettingsInvalid(f"option top: {top!r} is not a whole number")
-        file = FileOptions.of(given)
-        return cls(file=file, labels=given["labels"], templates=templates, top=int(top))
+        own = {name: given[name] for name in ("labels", "templates", "top") if name in given}
+        return options_of(cls, {"file": FileOptions.of(given), **own})
 
     @property
     def written_to(self) -> Path:

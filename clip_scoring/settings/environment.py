@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.settings.registrations import (
-    TINY,
-    Registrations,
-    SourceRegistration,
-    read_registrations,
-)
+from clip_scoring.problems import checked
+from clip_scoring.registration_file import read_registrations
+from clip_scoring.settings.fields import Cores
+from clip_scoring.settings.registrations import TINY, Registrations, SourceRegistration
 
 # Path.expanduser raises where there is no home; workers in containers may have none.
 USUAL_CACHE = Path(os.path.expanduser("~/.cache/clip-scoring"))  # noqa: PTH111
@@ -53,13 +51,11 @@ class Compute:
     def from_environment(cls, environ: Mapping[str, str]) -> Compute:
         """Read `CLIP_SCORING_DEVICE`, `_REQUIRE_GPU`, `_THREADS`, `_COMPILE`, `_CACHE`."""
         threads = environ.get("CLIP_SCORING_THREADS") or None
-        if threads is not None and not (threads.isascii() and threads.isdigit() and int(threads)):
-            raise SettingsInvalid(f"CLIP_SCORING_THREADS={threads!r} is not a number above 0")
         cache = environ.get("CLIP_SCORING_CACHE")
         return cls(
             device=environ.get("CLIP_SCORING_DEVICE") or "auto",
             require_gpu=_flag(environ, "CLIP_SCORING_REQUIRE_GPU"),
-            threads=None if threads is None else int(threads),
+            threads=None if threads is None else checked("CLIP_SCORING_THREADS", Cores, threads),
             compiled=_flag(environ, "CLIP_SCORING_COMPILE"),
             cache=Path(cache).expanduser() if cache else USUAL_CACHE,
         )

@@ -8,15 +8,21 @@ from typing import Any
 from airflow.sdk import Param
 
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.runs import Rescore, Trigger, WindowKind
+from clip_scoring.runs import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_SHARD_SIZE,
+    Rescore,
+    Trigger,
+    WindowKind,
+)
 from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.fields import BatchSize, Limit, Rate, ShardSize, bounds
 from clip_scoring.settings.run_options import RunOptions
 
 AUTO = "auto"
 """What the form offers where the product decides; the library's options say None."""
 
 _DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
-_MOST_RECORDS = 10**12
 _TRIGGERS = {
     "scheduled": Trigger.SCHEDULED,
     "backfill": Trigger.BACKFILL,
@@ -32,12 +38,12 @@ def run_params() -> dict[str, Param]:
         **_what_params(list(registered.sources)),
         **_how_params(list(registered.weights)),
         "max_rejection_rate": Param(
-            None, type=["null", "number"], minimum=0, maximum=1, title="Most rejections",
+            None, type=["null", "number"], **bounds(Rate), title="Most rejections",
             section="Quality gates",
             description="The run fails when a larger share was rejected. Empty: no limit.",
         ),
         "max_drift": Param(
-            None, type=["null", "number"], minimum=0, maximum=1, title="Most drift",
+            None, type=["null", "number"], **bounds(Rate), title="Most drift",
             section="Quality gates",
             description="The run fails when its similarities moved further from those of the last "
             "7 good runs (Wasserstein distance, in units of similarity). Empty: no limit.",
@@ -67,8 +73,8 @@ def _what_params(sources: list[str]) -> dict[str, Param]:
             description="missing: only what is pending. rejected: rejections too. all: everything.",
         ),
         "limit": Param(
-            None, type=["null", "integer"], minimum=1, maximum=_MOST_RECORDS, title="Limit",
-            section="What", description="At most so many records. Empty: no limit.",
+            None, type=["null", "integer"], **bounds(Limit), title="Limit",
+            section="What", description="Maximum number of records. Empty: no limit.",
         ),
         "dry_run": Param(
             False, type="boolean", title="Dry run", section="What",
@@ -96,11 +102,11 @@ def _how_params(weights: list[str]) -> dict[str, Param]:
             "one, and the extra nvjpeg.",
         ),
         "batch_size": Param(
-            64, type="integer", minimum=1, maximum=4096, title="Batch size", section="How",
-            description="Pairs that go to the device at once.",
+            DEFAULT_BATCH_SIZE, type="integer", **bounds(BatchSize), title="Batch size",
+            section="How", description="Records that are read, loaded and committed at once.",
         ),
         "shard_size": Param(
-            10_000, type="integer", minimum=1, maximum=10_000_000, title="Shard size",
+            DEFAULT_SHARD_SIZE, type="integer", **bounds(ShardSize), title="Shard size",
             section="How", description="Records per task; more when the backlog asks for it.",
         ),
     }  # fmt: skip

@@ -12,6 +12,7 @@ from clip_airflow.assets import source_asset
 from clip_airflow.connections import worker_settings
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.settings.environment import Settings
+from clip_scoring.settings.fields import Days, bounds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 # may not need.
 
 _RUN_KEY = r"[A-Za-z0-9_.~:+/@-]{1,500}"
-_MOST_DAYS = 3650
 
 
 def any_source() -> AssetAny:
@@ -43,12 +43,12 @@ def maintain_params() -> dict[str, Param]:
     """How old something must be before it is let go."""
     return {
         "retry_days": Param(
-            30, type="integer", minimum=1, maximum=_MOST_DAYS, title="Days of retries",
+            30, type="integer", **bounds(Days), title="Days of retries",
             description="A rejection that has been due for longer, and that no run takes up, is "
             "not tried again.",
         ),
         "measure_days": Param(
-            90, type="integer", minimum=1, maximum=_MOST_DAYS, title="Days of measures",
+            90, type="integer", **bounds(Days), title="Days of measures",
             description="What each shard took is forgotten so long after its run; the sums of the "
             "run stay.",
         ),

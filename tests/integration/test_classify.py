@@ -322,9 +322,12 @@ def test_a_label_that_no_caption_may_be_is_refused_with_its_line(images: Path) -
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"templates": ["a photo"]}, r"'a photo' has no \{label\}"),
+        (
+            {"templates": ["a photo"]},
+            r"templates\[0\]: 'a photo' must be a string with \{label\} in it",
+        ),
         ({"top": 4}, "4 is more than the 3 labels"),
-        ({"top": "-1"}, "'-1' is not a whole number"),
+        ({"top": "-1"}, "option top: '-1' must be a whole number"),
         ({"image_column": "image"}, "no column 'image', only 'id', 'url'"),
         ({"output": Path("/nowhere/out.csv")}, "no such folder"),
         ({"output": Path("out.parquet")}, r"ends in \.csv or \.tsv"),

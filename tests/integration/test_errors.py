@@ -80,9 +80,9 @@ def test_weights_without_safetensors(world: World, database: str, tmp_path: Path
 
 @pytest.mark.parametrize(("options", "message"), [
     (("--source", "nope"), "source 'nope' is not registered: records"),
-    (("--day", "tomorrow"), "parameter day: 'tomorrow' is not a date"),
-    (("--batch-size", "0"), "batch_size 0 outside 1..4096"),
-    (("--limit", "-3"), "parameter limit: '-3' is not a whole number"),
+    (("--day", "tomorrow"), "parameter day: 'tomorrow' must be a date"),
+    (("--batch-size", "0"), "parameter batch_size: '0' must be a whole number from 1 to 4096"),
+    (("--limit", "-3"), "parameter limit: '-3' must be a whole number from 1"),
     (("--weights", "nope"), "weights 'nope' are not registered: tiny"),
 ])  # fmt: skip
 def test_a_wrong_option_is_named_with_its_value(

@@ -210,7 +210,7 @@ def test_a_part_that_exists_is_refused_before_anything_is_written(
         (["--ratios", "0.5,0.5", "--by", "image"], "no column 'image', only 'url', 'caption'"),
         (["--ratios", "0.5,0.5", "--names", "a"], "1 names for 2 ratios"),
         (["--ratios", "0.5,0.5", "-o", "/nowhere/parts"], "no such folder"),
-        (["--ratios", "0.5,0.5", "--delimiter", "ab"], "not one character"),
+        (["--ratios", "0.5,0.5", "--delimiter", "ab"], "must be one character"),
     ],
 )
 def test_wrong_use_is_exit_code_2_with_what_is_wrong(

@@ -276,7 +276,7 @@ def test_maintenance_says_what_it_did_and_refuses_ages_out_of_range(
     for wrong in (0, 3651, True, "30", 1.5):
         with pytest.raises(SettingsInvalid, match="retry_days"):
             maintain(settings, retry_days=wrong, measure_days=90)  # type: ignore[arg-type]
-    with pytest.raises(SettingsInvalid, match="measure_days: 0 is not a whole number from 1"):
+    with pytest.raises(SettingsInvalid, match="measure_days: 0 must be a whole number from 1"):
         maintain(settings, retry_days=30, measure_days=0)
     rejected.plan("silent")
     age(rejected, 60)

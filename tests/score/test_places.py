@@ -168,7 +168,7 @@ def test_a_value_of_another_type_in_the_config_is_refused(tmp_path: Path, text: 
 
 @pytest.mark.parametrize("given", [".", "/", ""])
 def test_a_path_without_a_name_is_refused(given: str) -> None:
-    with pytest.raises(SettingsInvalid, match="no path of a file"):
+    with pytest.raises(SettingsInvalid, match="must be the path of a file"):
         FileOptions.of({"path": Path(given)})
 
 

@@ -71,8 +71,8 @@ def test_the_windows_of_consecutive_days_touch() -> None:
         ("batch_size", 4097, "batch_size 4097 outside 1..4096"),
         ("shard_size", 0, "shard_size 0 outside 1..10000000"),
         ("shard_size", 10_000_001, "shard_size 10000001 outside 1..10000000"),
-        ("limit", 0, "limit 0 is below 1"),
-        ("limit", -5, "limit -5 is below 1"),
+        ("limit", 0, "limit 0 outside 1..1000000000000"),
+        ("limit", -5, "limit -5 outside 1..1000000000000"),
     ],
 )
 def test_a_request_names_the_size_that_is_out_of_bounds(

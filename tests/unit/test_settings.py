@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.registration_file import read_registrations
 from clip_scoring.settings.environment import DEFAULT_REGISTRATIONS, Settings
 from clip_scoring.settings.registrations import (
     BucketPlace,
@@ -16,7 +18,6 @@ from clip_scoring.settings.registrations import (
     Registrations,
     SourceRegistration,
     TablePlace,
-    read_registrations,
 )
 
 Write = Callable[[str], Path]
@@ -150,72 +151,201 @@ def test_yaml_that_asks_to_run_code_is_refused(write: Write, tmp_path: Path) -> 
     assert not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("text", ["", "[]", "text", "weights: {}", "sources:", "sources: [a]"])
-def test_a_file_without_a_mapping_of_sources_is_refused(write: Write, text: str) -> None:
-    assert refusal(write(text)) == "needs a mapping `sources:` with one entry per source"
-
-
 @pytest.mark.parametrize(
-    ("yaml", "name"),
-    [("A", "'A'"), ("1", "1"), ("''", "''"), ("'a b'", "'a b'"), ("é", "'é'"),
-     ('"a\\n"', r"'a\n'"), ("x" * 64, f"'{'x' * 64}'"), ("true", "True")],
-)  # fmt: skip
-def test_a_source_with_a_bad_name_is_refused(write: Write, yaml: str, name: str) -> None:
-    assert refusal(write(f"sources: {{{yaml}: {{kind: postgres}}}}")) == (
-        f"source {name}: a name is lower case letters, digits, _ and -"
-    )
-
-
-@pytest.mark.parametrize(
-    "entry", ["", "{}", "[]", "postgres", "{kind: mysql}", "{kind: [postgres]}"]
+    ("text", "message"),
+    [
+        ("", "sources: missing, must be a mapping"),
+        ("weights: {}", "sources: missing, must be a mapping"),
+        ("[a]", "must be a mapping, not a list"),
+        ("text", "'text' must be a mapping"),
+        ("sources:", "sources: must be a mapping, not empty"),
+        ("sources: {}", "sources: must not be empty"),
+        ("sources: [a]", "sources: must be a mapping, not a list"),
+    ],
 )
-def test_a_source_of_another_kind_is_refused(write: Write, entry: str) -> None:
-    assert refusal(write(f"sources: {{a: {entry}}}")) == (
-        "source 'a': needs `kind:`, one of postgres, s3, csv"
+def test_a_file_without_a_mapping_of_sources_is_refused(
+    write: Write, text: str, message: str
+) -> None:
+    assert refusal(write(text)) == message
+
+
+@pytest.mark.parametrize(
+    ("yaml", "where", "name"),
+    [("A", "sources.A", "'A'"), ("1", "sources[1]", "1"), ("''", "sources['']", "''"),
+     ("'a b'", "sources['a b']", "'a b'"), ("é", "sources['é']", "'é'"),
+     ('"a\\n"', r"sources['a\n']", r"'a\n'"), ("x" * 64, f"sources.{'x' * 64}", f"'{'x' * 64}'"),
+     ("true", "sources[1]", "true"), ("yes", "sources[1]", "true")],
+)  # fmt: skip
+def test_a_source_with_a_bad_name_is_refused(
+    write: Write, yaml: str, where: str, name: str
+) -> None:
+    assert refusal(write(f"sources: {{{yaml}: {{kind: postgres}}}}")) == (
+        f"{where}: {name} must be a name: up to 63 lower case letters, digits, _ and -, "
+        "a letter first"
     )
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("", ": must be a mapping, not empty"),
+        ("{}", ".kind: missing, must be one of postgres, s3, csv"),
+        ("[]", ": must be a mapping, not a list"),
+        ("postgres", ": 'postgres' must be a mapping"),
+        ("{kind: mysql}", ".kind: 'mysql' must be one of postgres, s3, csv"),
+        ("{kind: [postgres]}", ".kind: must be one of postgres, s3, csv, not a list"),
+        ("{kind: }", ".kind: must be one of postgres, s3, csv, not empty"),
+    ],
+)
+def test_a_source_of_another_kind_is_refused(write: Write, entry: str, message: str) -> None:
+    assert refusal(write(f"sources: {{a: {entry}}}")) == f"sources.a{message}"
+
+
+PREFIX = "must be a string without a / at its start, with {date} at most once"
+PORT, HOST = "must be a whole number from 1 to 65535", "must be the name of a host in lower case"
+PROXY, BUCKET = "must be http://host:port and nothing more", "must be bucket or bucket/prefix/"
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("password: x", "unknown setting 'password', known: "),
-        ("1: x, zeta: y", "unknown setting 1, known: "),
-        ("columns: [id]", "columns are key, image, caption, event_time"),
-        ("columns: {id: id}", "columns are key, image, caption, event_time"),
-        ("image_roots: /srv/images", "image_roots is a list of folders"),
-        ("image_roots: {a: b}", "image_roots is a list of folders"),
-        ("http: 8080", "http has allowed_hosts, allowed_networks, allowed_ports, egress_proxy"),
-        ("http: {networks: []}", "http has allowed_hosts, allowed_networks, allowed_ports"),
-        ("http: {allowed_networks: 10.0.0.0/8}", "allowed_networks is a list"),
-        ("http: {allowed_ports: 8080}", "allowed_ports is a list of numbers from 1 to 65535"),
-        ("http: {allowed_ports: [http]}", "allowed_ports is a list of numbers from 1 to 65535"),
-        ("http: {allowed_ports: [70000]}", "allowed_ports is a list of numbers from 1 to 65535"),
-        ("http: {allowed_ports: [true]}", "allowed_ports is a list of numbers from 1 to 65535"),
-        ("http: {allowed_hosts: a.example}", "allowed_hosts is a list of host names in lower case"),
-        ("http: {allowed_hosts: [A.example]}", "allowed_hosts is a list of host names"),
-        ("http: {allowed_hosts: ['*.example']}", "allowed_hosts is a list of host names"),
-        ("http: {allowed_hosts: ['a.example:80']}", "allowed_hosts is a list of host names"),
-        ("http: {allowed_hosts: [10]}", "allowed_hosts is a list of host names in lower case"),
-        ("http: {egress_proxy: proxy}", "egress_proxy is http://host:port, and nothing more"),
-        ("http: {egress_proxy: 'http://proxy'}", "egress_proxy is http://host:port"),
-        ("http: {egress_proxy: 'https://proxy:3128'}", "egress_proxy is http://host:port"),
-        ("http: {egress_proxy: 'http://a:b@proxy:3128'}", "egress_proxy is http://host:port"),
-        ("http: {egress_proxy: 'http://proxy:3128/x'}", "egress_proxy is http://host:port"),
-        ("http: {egress_proxy: 'http://proxy:3128?x'}", "egress_proxy is http://host:port"),
-        ("http: {egress_proxy: 'http://proxy:port'}", "egress_proxy is http://host:port"),
-        ("http: {egress_proxy: [x]}", "egress_proxy is http://host:port, and nothing more"),
-        ("image_buckets: media", "image_buckets is a list of `bucket` or `bucket/prefix/`"),
-        ("image_buckets: [media/public]", "image_buckets is a list of `bucket`"),
-        ("image_buckets: [media//]", "image_buckets is a list of `bucket` or `bucket/prefix/`"),
-        ("image_buckets: ['s3://media']", "image_buckets is a list of `bucket`"),
-        ("image_buckets: [Media]", "image_buckets is a list of `bucket` or `bucket/prefix/`"),
-        ("image_buckets: ['media/{date}/']", "image_buckets is a list of `bucket`"),
-        ("image_connection: [a]", "image_connection is the name of a connection"),
+        ("password: x", "password: unknown setting, known: image_roots, image_buckets, "),
+        ("1: x", "[1]: unknown setting, known: image_roots, "),
+        ("columns: [id]", "columns: must be a mapping, not a list"),
+        (
+            "columns: {id: id}",
+            "columns.id: unknown setting, known: image, caption, key, event_time",
+        ),
+        ("columns: {key: 5}", "columns.key: 5 must be a string: write it in quotes"),
+        ("columns: {key: yes}", "columns.key: true must be a string: write it in quotes"),
+        ("columns: {key: 2026-01-01}", "columns.key: '2026-01-01' must be a string: write it in"),
+        ("columns: {key: ''}", "columns.key: must be a string, not an empty one"),
+        ("table: 5", "table: 5 must be a string: write it in quotes"),
+        ("image_roots: /srv/images", "image_roots: '/srv/images' must be a list"),
+        ("image_roots: {a: b}", "image_roots: must be a list, not a mapping"),
+        ("image_roots: [a, 5]", "image_roots[1]: 5 must be a string: write it in quotes"),
+        (
+            "image_roots: [ ]\n   ,image_root: x",
+            "image_root: unknown setting, did you mean image_roots",
+        ),
+        ("http: 8080", "http: 8080 must be a mapping"),
+        ("http: {networks: []}", "http.networks: unknown setting, did you mean allowed_networks?"),
+        ("http: {allowed_networks: 10.0.0.0/8}", "http.allowed_networks: '10.0.0.0/8' must be a "),
+        (
+            "http: {allowed_networks: [10.0.0.1/8]}",
+            "http.allowed_networks[0]: '10.0.0.1/8' must be",
+        ),
+        ("http: {allowed_networks: [10]}", "http.allowed_networks[0]: 10 must be a network like "),
+        ("http: {allowed_ports: 8080}", "http.allowed_ports: 8080 must be a list"),
+        ("http: {allowed_ports: [http]}", f"http.allowed_ports[0]: 'http' {PORT}"),
+        ("http: {allowed_ports: ['80']}", f"http.allowed_ports[0]: '80' {PORT}"),
+        ("http: {allowed_ports: [80.0]}", f"http.allowed_ports[0]: 80.0 {PORT}"),
+        ("http: {allowed_ports: [70000]}", f"http.allowed_ports[0]: 70000 {PORT}"),
+        ("http: {allowed_ports: [0]}", f"http.allowed_ports[0]: 0 {PORT}"),
+        ("http: {allowed_ports: [true]}", f"http.allowed_ports[0]: true {PORT}"),
+        ("http: {allowed_hosts: a.example}", "http.allowed_hosts: 'a.example' must be a list"),
+        ("http: {allowed_hosts: [A.example]}", f"http.allowed_hosts[0]: 'A.example' {HOST}"),
+        ("http: {allowed_hosts: ['*.example']}", f"http.allowed_hosts[0]: '*.example' {HOST}"),
+        (
+            "http: {allowed_hosts: ['a.example:80']}",
+            f"http.allowed_hosts[0]: 'a.example:80' {HOST}",
+        ),
+        ("http: {allowed_hosts: [10]}", f"http.allowed_hosts[0]: 10 {HOST}"),
+        ("http: {egress_proxy: proxy}", f"http.egress_proxy: 'proxy' {PROXY}"),
+        ("http: {egress_proxy: 'http://proxy'}", f"http.egress_proxy: 'http://proxy' {PROXY}"),
+        ("http: {egress_proxy: 'https://proxy:3128'}", "http.egress_proxy: 'https://proxy:3128' "),
+        (
+            "http: {egress_proxy: 'http://proxy:3128/x'}",
+            "http.egress_proxy: 'http://proxy:3128/x' ",
+        ),
+        (
+            "http: {egress_proxy: 'http://proxy:3128?x'}",
+            "http.egress_proxy: 'http://proxy:3128?…' ",
+        ),
+        (
+            "http: {egress_proxy: 'http://proxy:port'}",
+            f"http.egress_proxy: 'http://proxy:port' {PROXY}",
+        ),
+        ("http: {egress_proxy: [x]}", f"http.egress_proxy: {PROXY}, not a list"),
+        ("image_buckets: media", "image_buckets: 'media' must be a list"),
+        ("image_buckets: [media/public]", f"image_buckets[0]: 'media/public' {BUCKET}"),
+        ("image_buckets: [media//]", f"image_buckets[0]: 'media//' {BUCKET}"),
+        ("image_buckets: ['s3://media']", f"image_buckets[0]: 's3://media' {BUCKET}"),
+        ("image_buckets: [Media]", f"image_buckets[0]: 'Media' {BUCKET}"),
+        ("image_buckets: ['media/{date}/']", f"image_buckets[0]: 'media/{{date}}/' {BUCKET}"),
+        ("image_connection: [a]", "image_connection: must be the name of a connection, not a list"),
     ],
 )
-def test_a_bad_setting_is_refused_with_its_source(write: Write, setting: str, message: str) -> None:
+def test_a_bad_setting_is_refused_with_its_place(write: Write, setting: str, message: str) -> None:
     path = write(f"sources: {{a: {{kind: postgres, {setting}}}}}")
-    assert refusal(path).startswith(f"source 'a': {message}")
+    dot = "" if message.startswith("[") else "."
+    assert refusal(path).startswith(f"sources.a{dot}{message}")
+
+
+@pytest.mark.parametrize("login", ["a:secret@proxy", "a:sec/ret@proxy", "secret@x@proxy"])
+@pytest.mark.parametrize("scheme", ["http://", "//", "http:/", ""])
+def test_a_login_in_a_bad_value_is_not_shown(write: Write, scheme: str, login: str) -> None:
+    if login.startswith("secret") and "//" not in scheme:
+        login = f"a:{login}"
+    proxy = f"{scheme}{login}:80/x?key=y"
+    text = refusal(write(f"sources: {{a: {{kind: postgres, http: {{egress_proxy: '{proxy}'}}}}}}"))
+    assert text.startswith("sources.a.http.egress_proxy: '")
+    assert text.endswith(PROXY)
+    assert not re.search("secret|ret@|sec/", text)
+
+
+def test_the_value_of_an_unknown_setting_is_not_shown(write: Write) -> None:
+    assert "hunter2" not in refusal(write("sources: {a: {kind: postgres, secret_key: hunter2}}"))
+
+
+def test_every_problem_has_a_line_of_its_own(write: Write) -> None:
+    path = write(
+        "sources:\n  a: {kind: postgres, colums: {}, http: {allowed_ports: [80, '8080']}}\n"
+        "  b: {kind: s3, bucket: B}\nexport: {place: out}\n"
+    )
+    with pytest.raises(SettingsInvalid) as raised:
+        read_registrations(path)
+    assert str(raised.value).splitlines() == [
+        f"{path}: sources.a.http.allowed_ports[1]: '8080' {PORT}",
+        f"{path}: sources.a.colums: unknown setting, did you mean columns?",
+        f"{path}: sources.b.bucket: 'B' must be the name of an S3 bucket",
+        f"{path}: sources.b.format: missing, must be one of csv, jsonl, parquet, webdataset",
+        f"{path}: export: unknown setting, did you mean exports?",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sources: {a: {kind: postgres}}\nsources: {b: {kind: postgres}}",
+        "sources: {a: {kind: postgres}, a: {kind: csv, path: x}}",
+        "sources: {a: {kind: postgres, image_roots: [], image_roots: [x]}}",
+        "sources: {a: {kind: postgres, 'table': a.b, table: c.d}}",
+    ],
+)
+def test_a_key_that_stands_twice_in_a_mapping_is_refused_with_its_line(
+    write: Write, text: str
+) -> None:
+    assert re.fullmatch(
+        r"not valid YAML: line [12]: the key '\w+' stands here twice", refusal(write(text))
+    )
+
+
+def test_what_a_merge_brings_may_be_said_otherwise(write: Write) -> None:
+    text = (
+        "sources:\n  a: &a {kind: postgres, table: x.y, image_roots: [/srv]}\n"
+        "  b: {<<: *a, table: z.y}\n"
+    )
+    found = read_registrations(write(text)).sources
+    assert found["b"].place == TablePlace("z.y")
+    assert found["b"].image_roots == (Path("/srv"),)
+
+
+@pytest.mark.parametrize("text", [r'"\0"', r'"\ud800"', r'["a", {"\udfff": b}]'])
+def test_a_character_that_no_setting_may_hold_is_refused(write: Write, text: str) -> None:
+    assert refusal(write(f"sources: {text}")) == (
+        "not valid YAML: line 1: a character that no setting may hold"
+    )
 
 
 def test_a_bucket_is_read_in_full(write: Write) -> None:
@@ -247,28 +377,47 @@ def test_the_path_of_a_csv_file_starts_at_the_registration_file(
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("kind: s3, format: csv", "needs `bucket:`, the name of an S3 bucket"),
-        ("kind: s3, bucket: Bad_Name, format: csv", "needs `bucket:`, the name of an S3 bucket"),
-        ("kind: s3, bucket: media", "needs `format:`, one of csv, jsonl, parquet, webdataset"),
-        ("kind: s3, bucket: media, format: xml", "needs `format:`, one of csv, jsonl, parquet"),
-        ("kind: s3, bucket: media, format: csv, prefix: /x", "prefix is text without a leading /"),
-        ("kind: s3, bucket: media, format: csv, prefix: '{date}/{date}'", "prefix is text"),
-        ("kind: s3, bucket: media, format: csv, prefix: '{day}/'", "prefix '{day}/' may hold"),
-        ("kind: s3, bucket: media, format: csv, endpoint: 'http://x'", "unknown setting"),
-        ("kind: s3, bucket: media, format: csv, columns: {key: k}", "columns are image, caption"),
-        ("kind: csv", "needs `path:`, a CSV file"),
-        ("kind: csv, path: [a]", "needs `path:`, a CSV file"),
-        ("kind: csv, path: a.csv, bucket: b", "unknown setting 'bucket'"),
+        ("kind: s3, format: csv", "bucket: missing, must be the name of an S3 bucket"),
+        ("kind: s3, bucket: Bad_Name, format: csv", "bucket: 'Bad_Name' must be the name of an S3"),
+        ("kind: s3, bucket: media", "format: missing, must be one of csv, jsonl, parquet, webdata"),
+        (
+            "kind: s3, bucket: media, format: xml",
+            "format: 'xml' must be one of csv, jsonl, parquet",
+        ),
+        ("kind: s3, bucket: media, format: csv, prefix: /x", f"prefix: '/x' {PREFIX}"),
+        (
+            "kind: s3, bucket: media, format: csv, prefix: '{date}/{date}'",
+            "prefix: '{date}/{date}' ",
+        ),
+        ("kind: s3, bucket: media, format: csv, prefix: '{day}/'", f"prefix: '{{day}}/' {PREFIX}"),
+        ("kind: s3, bucket: media, format: csv, endpoint: 'http://x'", "endpoint: unknown setting"),
+        ("kind: s3, bucket: media, format: csv, columns: {key: k}", "columns.key: unknown setting"),
+        ("kind: csv", "path: missing, must be a string"),
+        ("kind: csv, path: [a]", "path: must be a string, not a list"),
+        ("kind: csv, path: a.csv, bucket: b", "bucket: unknown setting"),
+        ("kind: csv, path: a.csv, table: b", "table: unknown setting"),
     ],
 )
 def test_a_bad_place_is_refused_with_its_source(write: Write, entry: str, message: str) -> None:
-    assert refusal(write(f"sources: {{a: {{{entry}}}}}")).startswith(f"source 'a': {message}")
+    assert refusal(write(f"sources: {{a: {{{entry}}}}}")).startswith(f"sources.a.{message}")
 
 
-@pytest.mark.parametrize("weights", ["[a]", "text", "{A: /srv}", "{a: 1}", "{a: }", "{'': /srv}"])
-def test_weights_that_are_no_names_of_folders_are_refused(write: Write, weights: str) -> None:
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ("[a]", ": must be a mapping, not a list"),
+        ("text", ": 'text' must be a mapping"),
+        ("{A: /srv}", ".A: 'A' must be a name: "),
+        ("{a: 1}", ".a: 1 must be a string: write it in quotes"),
+        ("{a: }", ".a: must be a string, not empty"),
+        ("{'': /srv}", "['']: '' must be a name: "),
+    ],
+)
+def test_weights_that_are_no_names_of_folders_are_refused(
+    write: Write, weights: str, message: str
+) -> None:
     path = write(f"sources: {{a: {{kind: postgres}}}}\nweights: {weights}")
-    assert refusal(path) == "`weights:` maps names to folders"
+    assert refusal(path).startswith(f"weights{message}")
 
 
 def settings(weights: str = "tiny") -> Settings:
@@ -323,7 +472,8 @@ def test_a_database_url_given_by_hand_wins_over_the_environment() -> None:
 def test_records_in_another_database_than_the_outcomes_are_refused(write: Write) -> None:
     text = "sources: {records: {kind: postgres, connection: other_db}}"
     assert refusal(write(text)) == (
-        "source 'records': records lie in the database of connection clip_scoring_db"
+        "sources.records.connection: 'other_db' must be clip_scoring_db: records lie in the "
+        "database of the outcomes"
     )
 
 
