@@ -62,7 +62,7 @@ bench-fuzz: $(STAMP) ## Decode 20,000 malformed images in each tier, for minutes
 .PHONY: docs
 docs: $(STAMP) ## Write docs/cli.md and docs/sources.schema.json anew from the program itself
 	@$(PYTHON) -m clip_scoring.cli.reference > docs/cli.md
-	@$(PYTHON) -m clip_scoring.registration_file > docs/sources.schema.json
+	@$(PYTHON) -m clip_scoring.settings.registration_file > docs/sources.schema.json
 
 .PHONY: bench-kills
 bench-kills: $(STAMP) ## Kill the scoring of a file 50 times at random, then compare each output

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.problems import checked
 from clip_scoring.runs import DEFAULT_BATCH_SIZE
 from clip_scoring.settings.fields import INT8, BatchSize, bounds
+from clip_scoring.settings.problems import checked
 from clip_scoring.settings.scorer_options import ScorerChoices
 
 NOT_GIVEN = argparse.SUPPRESS

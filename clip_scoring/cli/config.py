@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.problems import nearest, options_of
 from clip_scoring.settings.fields import FilePath, Flag
 from clip_scoring.settings.file_options import FileOptions
+from clip_scoring.settings.problems import nearest, options_of
 from clip_scoring.settings.scorer_options import ScorerChoices
-from clip_scoring.yaml_files import read_yaml
+from clip_scoring.settings.yaml_files import read_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,10 +26,10 @@ from clip_scoring.files.score import Progress, Stopping, Watch
 from clip_scoring.files.writer import written_whole
 from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage, LoadedImages
-from clip_scoring.problems import options_of
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
 from clip_scoring.settings.fields import LABEL, Count, FilePath, Template
 from clip_scoring.settings.file_options import FileOptions
+from clip_scoring.settings.problems import options_of
 from clip_scoring.settings.scorer_options import ScorerChoices
 from clip_scoring.stages import Read, load_ahead
 

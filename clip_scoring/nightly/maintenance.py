@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from clip_scoring.database.maintenance import PostgresUpkeep
-from clip_scoring.problems import checked
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.fields import Days
+from clip_scoring.settings.problems import checked
 from clip_scoring.wiring import current_database
 
 

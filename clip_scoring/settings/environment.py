@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.problems import checked
-from clip_scoring.registration_file import read_registrations
 from clip_scoring.settings.fields import Cores
+from clip_scoring.settings.problems import checked
+from clip_scoring.settings.registration_file import read_registrations
 from clip_scoring.settings.registrations import TINY, Registrations, SourceRegistration
 
 # Path.expanduser raises where there is no home; workers in containers may have none.

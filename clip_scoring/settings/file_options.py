@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.problems import options_of
 from clip_scoring.settings.fields import (
     CAPTION,
     CellText,
@@ -20,6 +19,7 @@ from clip_scoring.settings.fields import (
     Rate,
     Seed,
 )
+from clip_scoring.settings.problems import options_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

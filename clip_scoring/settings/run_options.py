@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from clip_scoring.fingerprint import Tier
-from clip_scoring.problems import options_of
 from clip_scoring.quality import Gates
 from clip_scoring.runs import DEFAULT_BATCH_SIZE, DEFAULT_SHARD_SIZE, Rescore, WindowKind
 from clip_scoring.settings.fields import (
@@ -22,6 +21,7 @@ from clip_scoring.settings.fields import (
     TierName,
     WindowName,
 )
+from clip_scoring.settings.problems import options_of
 
 
 @dataclass(frozen=True, slots=True)

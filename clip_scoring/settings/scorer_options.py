@@ -9,7 +9,6 @@ from typing import Annotated, Any, TypedDict
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.problems import options_of
 from clip_scoring.runs import DEFAULT_BATCH_SIZE
 from clip_scoring.settings.fields import (
     INT8,
@@ -25,6 +24,7 @@ from clip_scoring.settings.fields import (
     Text,
     TierOrInt8,
 )
+from clip_scoring.settings.problems import options_of
 
 
 class ScorerChoices(TypedDict, total=False):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.registration_file import read_registrations
 from clip_scoring.settings.environment import DEFAULT_REGISTRATIONS
+from clip_scoring.settings.registration_file import read_registrations
 from clip_scoring.settings.registrations import ExportBucket, ExportFolder, Registrations
 
 Read = Callable[[str], Registrations]

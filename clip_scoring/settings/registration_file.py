@@ -20,7 +20,6 @@ from pydantic import (
 )
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.problems import file_lines, problem, with_names
 from clip_scoring.settings.fields import (
     EXPORT_BUCKET,
     BucketName,
@@ -36,6 +35,7 @@ from clip_scoring.settings.fields import (
     Proxy,
     Text,
 )
+from clip_scoring.settings.problems import file_lines, problem, with_names
 from clip_scoring.settings.registrations import (
     CONNECTION,
     TINY,
@@ -51,7 +51,7 @@ from clip_scoring.settings.registrations import (
     SourceRegistration,
     TablePlace,
 )
-from clip_scoring.yaml_files import read_yaml
+from clip_scoring.settings.yaml_files import read_yaml
 
 KINDS = ("postgres", "s3", "csv")
 
