@@ -16,12 +16,12 @@ from benchmarks import (
     planning,
     repeats,
     row_size,
-    scaling,
     sink,
     web,
 )
 from benchmarks.figures import Result, keep, show
 from benchmarks.pages import write_pages
+from benchmarks.scaling.pages import write_pages as write_scaling_pages
 
 BENCHMARKS: dict[str, Callable[[bool], Result]] = {
     "planning": planning.measure,
@@ -57,9 +57,9 @@ def main() -> None:
             keep(name, result)
             write_pages()
             try:
-                scaling.write_page()
+                write_scaling_pages()
             except LookupError as missing:  # what one core cannot measure, for instance
-                print(f"docs/scaling.md stays as it is: {missing.args[0]}")
+                print(f"the scaling pages stay as they are: {missing.args[0]}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every command of docs/airflow.md, in the page's order, against a running Airflow."""
+"""Every command of the pages on Airflow, in their order, against a running Airflow."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ from stack.crew import DAG
 from tests.consoles import REPOSITORY, Shell, blocks, check_shown, commands
 from tests.dags.night import OPEN, Night, wait_for
 
-PAGE = REPOSITORY / "docs" / "airflow.md"
+DOCS = REPOSITORY / "docs"
+PAGES = [DOCS / f"{name}.md" for name in ("airflow", "backfill", "model-change", "messages")]
 PICTURES = REPOSITORY / "tests" / "browser" / "test_pages.py"
 OF_THE_MACHINE = {
     "make up": "tests/dags/night.py: the fixture starts the same stack by `bring_up`",
@@ -81,7 +83,7 @@ def test_each_command_of_the_page_does_what_the_page_shows(
     night = visited
     login = {"AIRFLOW_URL": night.site.url, "PASSWORD": night.site.state.keys().admin_password}
     shell = Shell({**night.site.environment(), **login}, tmp_path)
-    for language, block in blocks(PAGE):
+    for language, block in chain.from_iterable(map(blocks, PAGES)):
         if language == "console":
             for command, shown in commands(block):
                 if command not in OF_THE_MACHINE:
@@ -101,7 +103,7 @@ def test_each_command_of_the_page_does_what_the_page_shows(
 
 
 def test_what_is_not_run_here_stands_in_the_makefile() -> None:
-    shown = [each for language, block in blocks(PAGE) if language == "console"
+    shown = [each for language, block in blocks(PAGES[0]) if language == "console"
              for each, _ in commands(block)]  # fmt: skip
     for command in OF_THE_MACHINE:
         assert command in shown
@@ -118,14 +120,16 @@ def test_each_picture_of_the_page_is_made_by_the_browser_tests() -> None:
     assert sections
     assert 'picture(page, f"form-{name}")' in tests
     made |= {f"form-{name}" for name in re.findall(r'"(\w+)":', sections[1])}
-    used = re.findall(r"!\[[^]]+\]\(images/([^)]+)\.png\)", PAGE.read_text())
-    assert len(used) == PAGE.read_text().count("![")
+    text = "".join(page.read_text() for page in PAGES)
+    used = re.findall(r"!\[[^]]+\]\(images/([^)]+)\.png\)", text)
+    assert len(used) == text.count("![")
     assert set(used) - made == set()
 
 
 def test_each_link_of_the_page_leads_to_a_file() -> None:
-    links = re.findall(r"(?<!!)\[[^]]+\]\(([^)#]+)(?:#[\w-]+)?\)", PAGE.read_text())
+    text = "".join(page.read_text() for page in PAGES)
+    links = re.findall(r"(?<!!)\[[^]]+\]\(([^)#]+)(?:#[\w-]+)?\)", text)
     links = [each for each in links if not each.startswith("images/")]
     assert links
     for each in links:
-        assert (PAGE.parent / each).exists(), each
+        assert (DOCS / each).exists(), each

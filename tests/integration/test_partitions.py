@@ -1,4 +1,4 @@
-"""What docs/scaling.md says of the database: its SQL blocks, and what sessions are left with."""
+"""The SQL blocks of docs/large-database.md, and what a run leaves behind in its sessions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from clip_scoring.runs import Plan
 from clip_scoring.settings.registrations import TablePlace
 from tests.world import World
 
-PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
+PAGE = Path(__file__).parents[2] / "docs" / "large-database.md"
 BLOCK = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NEXT = replace(FAKE_FINGERPRINT, weights_sha256="1" * 64)
 SIMILARITIES = """

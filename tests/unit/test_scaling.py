@@ -14,25 +14,26 @@ from typing import Any
 
 import pytest
 
-from benchmarks import row_size, scaling
+from benchmarks import row_size
 from benchmarks.figures import RESULTS
-from benchmarks.scaling import (
-    INPUTS,
-    PAGE,
-    TABLES,
-    Assumptions,
-    Measured,
+from benchmarks.pages import DOCS
+from benchmarks.scaling.__main__ import main
+from benchmarks.scaling.inputs import INPUTS, Assumptions, Measured, measured
+from benchmarks.scaling.model import (
+    CONNECTIONS_A_WORKER,
+    CONNECTIONS_BESIDE,
+    MOST_SHARDS,
     Model,
-    filled,
-    gflop_a_pair,
     limits,
-    measured,
-    table,
 )
+from benchmarks.scaling.pages import PAGES, filled
+from benchmarks.scaling.tables import SHARD_WANTED, TABLES, table
+from benchmarks.scaling.towers import gflop_a_pair
 from clip_scoring.nightly import pages, run
 from clip_scoring.runs import RunRequest
 from clip_scoring.shards import shard_size
 
+DATABASE_PAGE = DOCS / "large-database.md"
 ROUND = {
     "load 640x480": 400.0, "load mix": 200.0, "fast 640x480": 300.0, "fast mix": 120.0,
     "exact 640x480": 150.0, "exact mix": 30.0, "float32, 2 cores": 10.0, "float32": 8.0,
@@ -55,9 +56,12 @@ def rows(name: str, *millions: float, **given: Any) -> Mapping[str, list[str]]:
 
 
 def test_the_page_shows_what_the_kept_figures_and_the_model_make_today() -> None:
-    page = PAGE.read_text()
-    assert filled(page) == page, "run `python -m benchmarks.scaling --write`"
-    assert set(re.findall(r"<!-- scaling: (\w+) -->", page)) == set(TABLES)
+    shown: list[str] = []
+    for page in PAGES:
+        text = page.read_text()
+        assert filled(text) == text, f"{page.name}: run `python -m benchmarks.scaling --write`"
+        shown += re.findall(r"<!-- scaling: (\w+) -->", text)
+    assert sorted(shown) == sorted(TABLES)
 
 
 def test_a_new_measurement_makes_the_page_out_of_date(tmp_path: Path) -> None:
@@ -67,7 +71,7 @@ def test_a_new_measurement_makes_the_page_out_of_date(tmp_path: Path) -> None:
     for each in kept["figures"]:
         each["value"] *= 2
     (results / "planning.json").write_text(json.dumps(kept))
-    page = PAGE.read_text()
+    page = PAGES[0].read_text()
     assert filled(page, RESULTS) == page != filled(page, results)
 
 
@@ -184,12 +188,12 @@ def test_no_figure_of_a_gpu_goes_without_saying_that_it_was_calculated() -> None
 def test_every_assumption_has_an_option_and_changes_what_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    scaling.main([])
+    main([])
     usual = capsys.readouterr().out
     changed = {"gpu": "T4", "pictures": "640x480", "batch_size": "1000"}
     for each in fields(Assumptions):
         value = changed.get(each.name) or f"{2 * getattr(Assumptions(), each.name)}"
-        scaling.main([f"--{each.name.replace('_', '-')}", value])
+        main([f"--{each.name.replace('_', '-')}", value])
         printed = capsys.readouterr().out
         differing = [
             line for line in printed.splitlines()
@@ -210,12 +214,14 @@ def test_an_assumption_that_makes_no_sense_is_refused(
     arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        scaling.main(arguments)
+        main(arguments)
     assert complaint in capsys.readouterr().err
 
 
 def test_pgbouncer_as_the_page_sets_it_up_suffices_for_300_million_a_night() -> None:
-    (settings,) = re.findall(r"^```ini\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (settings,) = re.findall(
+        r"^```ini\n(.*?)^```$", DATABASE_PAGE.read_text(), re.MULTILINE | re.DOTALL
+    )
     read = ConfigParser()
     read.read_string(settings)
     kept = Model(measured(RESULTS, Assumptions().batch_size), Assumptions())
@@ -227,11 +233,11 @@ def test_pgbouncer_as_the_page_sets_it_up_suffices_for_300_million_a_night() -> 
 
 def test_what_the_model_says_of_the_code_is_so() -> None:
     defaults = {each.name: each.default for each in fields(RunRequest)}
-    assert defaults["shard_size"] == scaling.SHARD_WANTED
-    size = shard_size(300_000_000, wanted=scaling.SHARD_WANTED, batch_size=1)
-    assert 300_000_000 / size == scaling.MOST_SHARDS
-    assert f"kept={scaling.CONNECTIONS_A_WORKER})" in inspect.getsource(run)
-    assert scaling.CONNECTIONS_BESIDE == pages._CONNECTIONS + 2
+    assert defaults["shard_size"] == SHARD_WANTED
+    size = shard_size(300_000_000, wanted=SHARD_WANTED, batch_size=1)
+    assert 300_000_000 / size == MOST_SHARDS
+    assert f"kept={CONNECTIONS_A_WORKER})" in inspect.getsource(run)
+    assert CONNECTIONS_BESIDE == pages._CONNECTIONS + 2
 
 
 def test_a_row_of_the_kept_sizes_holds_more_than_its_indexes() -> None:

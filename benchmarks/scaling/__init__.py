@@ -1,0 +1,1 @@
+"""What more pairs a day need, reckoned from kept figures and stated assumptions."""
