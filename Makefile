@@ -64,6 +64,12 @@ docs: $(STAMP) ## Write docs/cli.md and docs/sources.schema.json anew from the p
 	@$(PYTHON) -m clip_scoring.cli.reference > docs/cli.md
 	@$(PYTHON) -m clip_scoring.settings.registration_file > docs/sources.schema.json
 
+.PHONY: site
+site: $(STAMP) ## Build the documentation as a site in build/site, where each warning is an error
+	@$(PYTHON) -m sphinx --quiet --fail-on-warning --builder html \
+		--doctree-dir build/doctrees docs build/site
+	@echo 'open build/site/index.html'
+
 .PHONY: bench-kills
 bench-kills: $(STAMP) ## Kill the scoring of a file 50 times at random, then compare each output
 	@$(PYTHON) -m tests.score --seed 1 --kills 50 --out benchmarks/results/kills.json
@@ -74,12 +80,14 @@ screenshots: $(STAMP) ## Make the pictures of the Airflow UI in docs/images anew
 	@CLIP_SCREENSHOTS=docs/images $(PYTHON) -m pytest -q tests/browser/test_pages.py
 
 .PHONY: check
-check: $(STAMP) ## Look at format, lint, types, import rules and the caps on size
+check: $(STAMP) ## Check format, lint, types, import rules, the caps on size and the links of the docs
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m mypy
 	@PYTHONPATH=plugins $(PYTHON) -c 'from importlinter.cli import lint_imports_command as lint; lint()'
 	@$(PYTHON) -m pytest -q tests/architecture
+	@$(PYTHON) -m sphinx --quiet --fail-on-warning --fresh-env --builder dummy \
+		--doctree-dir build/doctrees-check docs build/check
 
 .PHONY: bench
 bench: $(STAMP) ## Measure against baselines for tens of minutes, with results in benchmarks/results
