@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from PIL import Image
@@ -21,6 +22,7 @@ from pyarrow import parquet
 
 from clip_scoring.cli import parser
 from clip_scoring.cli.config import read_config
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.files.writer import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -94,7 +96,7 @@ def interrupt(command: str, folder: Path) -> str:
             break
     os.killpg(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=60)
-    assert running.returncode == 3, said
+    assert running.returncode == ExitCode.TRY_AGAIN, said
     return said
 
 
@@ -102,7 +104,7 @@ def run(command: str, folder: Path) -> str:
     """What it printed, then what it said where that is no progress; it exits with 0."""
     running = start(command, folder)
     out, err = running.communicate(timeout=120)
-    assert running.returncode == 0, f"$ {command}\n{out}{err}"
+    assert running.returncode == ExitCode.DONE, f"$ {command}\n{out}{err}"
     lines = out.splitlines()
     failures = [each for each in err.splitlines() if each.startswith("clip-scoring: ")]
     at = next((n for n, each in enumerate(lines) if each.startswith("exit code")), len(lines))
@@ -192,7 +194,9 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [SCORE, LIBRARY, DOCS.parent / "README.md"], ids=lambda each: each.name
+    "page",
+    [SCORE, LIBRARY, *(DOCS.parent / f"{name}.md" for name in ("README", "CONTRIBUTING"))],
+    ids=lambda each: each.name,
 )
 def test_each_link_leads_to_a_file_and_each_picture_is_one(page: Path) -> None:
     links = LINK.findall(page.read_text(encoding="utf-8"))
@@ -203,4 +207,7 @@ def test_each_link_leads_to_a_file_and_each_picture_is_one(page: Path) -> None:
         assert not anchor or anchor in anchors(target), path + anchor
         if picture:
             assert target.stat().st_size < 500_000
-            Image.open(target).verify()
+            if target.suffix == ".svg":
+                assert ElementTree.parse(target).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+            else:
+                Image.open(target).verify()
