@@ -9,36 +9,33 @@ from collections.abc import Sequence
 
 from clip_scoring.cli import doctor, labels, runs, score
 from clip_scoring.cli.console import complain, ready_streams
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
 from clip_scoring.settings.environment import Settings
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
-EXIT_DONE, EXIT_RUN_FAILED, EXIT_WRONG_USE, EXIT_TRY_AGAIN = 0, 1, 2, 3
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; errors are one line on stderr and an exit code.
-
-    0 done, 1 the run failed, 2 wrong use or configuration, 3 a later try may work.
-    """
+def main(argv: Sequence[str] | None = None) -> ExitCode:
+    """Run one command; errors are one line on stderr and an exit code."""
     ready_streams()
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     logging.getLogger("clip_scoring").setLevel(logging.INFO)
     try:
-        code: int | None = arguments.command(arguments.settings(), arguments)
-        return code or EXIT_DONE
+        code: ExitCode | None = arguments.command(arguments.settings(), arguments)
+        return code or ExitCode.DONE
     except RunFailed as failed:
-        return _fail(failed, EXIT_RUN_FAILED)
+        return _fail(failed, ExitCode.RUN_FAILED)
     except ClipScoringError as error:
-        return _fail(error, EXIT_WRONG_USE if isinstance(error, Fatal) else EXIT_TRY_AGAIN)
+        return _fail(error, ExitCode.WRONG_USE if isinstance(error, Fatal) else ExitCode.TRY_AGAIN)
     except OSError as error:
         text = f"{error.filename}: {error.strerror}"
         if error.errno not in _FULL:
-            return _fail(text, EXIT_WRONG_USE)
-        return _fail(f"{text}; make room, then the same again", EXIT_TRY_AGAIN)
+            return _fail(text, ExitCode.WRONG_USE)
+        return _fail(f"{text}; make room, then the same again", ExitCode.TRY_AGAIN)
     except KeyboardInterrupt:
-        return _fail("interrupted", EXIT_TRY_AGAIN)
+        return _fail("interrupted", ExitCode.TRY_AGAIN)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +54,6 @@ def parser() -> argparse.ArgumentParser:
     return program
 
 
-def _fail(error: Exception | str, code: int) -> int:
+def _fail(error: Exception | str, code: ExitCode) -> ExitCode:
     complain(f"clip-scoring: {error}")
     return code

@@ -37,23 +37,23 @@ def argument(kind: Any) -> Callable[[str], Any]:
 
 
 def add_dialect_options(group: argparse._ArgumentGroup) -> None:
-    """How the cells of the file stand in it."""
+    """How cells and columns of the file are told apart."""
     group.add_argument(
         "--delimiter",
         metavar="CHAR",
-        help="between cells (default: the one that parts the header's columns)",
+        help="character between cells (default: detected from the header)",
     )
     group.add_argument(
         "--no-header",
         dest="has_header",
         action="store_false",
-        help="the first row is no header; columns are named by number, from 1",
+        help="the first row is data; columns are named by number, from 1",
     )
 
 
 def add_force_option(group: argparse._ArgumentGroup) -> None:
     """Whether an output may be replaced."""
-    group.add_argument("--force", action="store_true", help="overwrite what exists")
+    group.add_argument("--force", action="store_true", help="overwrite existing outputs")
 
 
 def add_column_options(group: argparse._ArgumentGroup) -> None:
@@ -61,24 +61,24 @@ def add_column_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--column-prefix",
         metavar="TEXT",
-        help="stands before the names of the new columns",
+        help="prefix of the names of the new columns",
     )
     group.add_argument(
         "--excel-safe",
         action="store_true",
-        help="an apostrophe before text that a spreadsheet would take for a formula",
+        help="put an apostrophe before text that a spreadsheet would run as a formula",
     )
 
 
 def add_scoring_options(command: argparse.ArgumentParser) -> None:
     """What `ScorerChoices` takes."""
-    group = command.add_argument_group("how pairs are scored")
+    group = command.add_argument_group("scoring")
     group.add_argument(
         "--weights",
-        help="a registered name, a folder, or owner/name on the hub (default: "
-        "CLIP_SCORING_WEIGHTS, else the embedded tiny)",
+        help="registered name, directory, or owner/name on the hub (default: CLIP_SCORING_WEIGHTS, "
+        "else the embedded tiny)",
     )
-    group.add_argument("--revision", help="the commit of weights on the hub, 40 hex digits")
+    group.add_argument("--revision", help="commit of weights on the hub, 40 hex digits")
     group.add_argument(
         "--device",
         help="auto, cpu, cuda, cuda:N or mps (default: auto, a GPU where there is one)",
@@ -86,51 +86,52 @@ def add_scoring_options(command: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dtype",
         choices=[*Dtype],
-        help="number format (default: float16 on a GPU, float32 elsewhere)",
+        help="number format of the towers (default: float16 on a GPU, float32 elsewhere)",
     )
     group.add_argument(
         "--tier",
         choices=[*Tier, INT8],
-        help="how pixels are made (default: exact); int8 is fast with --dtype int8",
+        help="how images are decoded and resized (default: exact); int8 means --tier fast --dtype "
+        "int8",
     )
     group.add_argument(
         "--batch-size",
         metavar="N",
-        help=f"pairs that are read, loaded and scored at once, {span(BatchSize)} (default: "
+        help=f"pairs that are read, loaded and scored together, {span(BatchSize)} (default: "
         f"{DEFAULT_BATCH_SIZE})",
     )
-    _add_fetching(command.add_argument_group("where images come from"))
+    _add_fetching(command.add_argument_group("fetching"))
 
 
 def _add_fetching(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--image-root",
         metavar="DIR",
-        help="where relative paths begin, and what no path may lead out of (default: the folder "
-        "of the file, and any path may be named)",
+        help="directory of relative paths; no image outside it is read (default: the directory of "
+        "the file, and any path is read)",
     )
     group.add_argument(
         "--allow-network",
         dest="allow_networks",
         action="append",
         metavar="CIDR",
-        help="a network to fetch from although it is not public; may be given again",
+        help="private network that images may be fetched from; can be repeated",
     )
     group.add_argument(
         "--allow-host",
         dest="allow_hosts",
         action="append",
         metavar="NAME",
-        help="a host to fetch from wherever it leads; may be given again",
+        help="host that images may be fetched from, even at a private address; can be repeated",
     )
     group.add_argument(
         "--allow-port",
         dest="allow_ports",
         action="append",
         metavar="PORT",
-        help="a port to fetch from beside 80 and 443; may be given again",
+        help="port that images may be fetched from, besides 80 and 443; can be repeated",
     )
-    group.add_argument("--egress-proxy", metavar="URL", help="a proxy for every image")
+    group.add_argument("--egress-proxy", metavar="URL", help="proxy for all image requests")
 
 
 def scorer_choices(given: Mapping[str, Any]) -> ScorerChoices:

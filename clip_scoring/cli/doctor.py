@@ -9,30 +9,32 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from clip_scoring.cli.runs import Commands
+from clip_scoring.cli.commands import Commands, add_command
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.settings.environment import Settings
 
 if TYPE_CHECKING:
     from clip_scoring.doctor.findings import Finding
 
-FAILED = 2
-"""The exit code for wrong configuration, as of every other command."""
 _WIDTH = 9
 """Of the longest name of a check."""
 
 
 def add_commands(commands: Commands) -> None:
     """Add `doctor`."""
-    doctor = commands.add_parser(
-        "doctor", help="look at everything scoring needs, and say what to do where it is not well"
+    doctor = add_command(
+        commands,
+        "doctor",
+        summary="check everything that scoring needs, and say how to repair what fails",
+        examples=("clip-scoring doctor", "clip-scoring doctor --json"),
     )
-    doctor.add_argument("--json", action="store_true", help="a list of objects, for scripts")
+    doctor.add_argument("--json", action="store_true", help="print a list of objects, for scripts")
     # It reads the settings itself, since they may be what is not well.
     doctor.set_defaults(command=_doctor, settings=lambda: None)
 
 
-def _doctor(_: None, arguments: argparse.Namespace) -> int:
+def _doctor(_: None, arguments: argparse.Namespace) -> ExitCode:
     try:
         from clip_scoring.doctor.checks import examine  # noqa: PLC0415  # --help must not wait
         from clip_scoring.doctor.findings import Verdict  # noqa: PLC0415  # as above
@@ -42,8 +44,8 @@ def _doctor(_: None, arguments: argparse.Namespace) -> int:
         raise SettingsInvalid(f"{broken}: install the packages anew, make clean setup") from broken
     logging.getLogger("clip_scoring.nightly").setLevel(logging.WARNING)  # said here
     show = _show_all if arguments.json else _show_at_once
-    findings = show(examine(Settings.from_environment))
-    return FAILED if any(each.verdict is Verdict.FAIL for each in findings) else 0
+    failed = any(each.verdict is Verdict.FAIL for each in show(examine(Settings.from_environment)))
+    return ExitCode.WRONG_USE if failed else ExitCode.DONE
 
 
 def _show_all(findings: Iterable[Finding]) -> list[Finding]:
@@ -56,8 +58,8 @@ def _show_all(findings: Iterable[Finding]) -> list[Finding]:
 def _show_at_once(findings: Iterable[Finding]) -> list[Finding]:
     """A line for each, as soon as it is known."""
     shown = []
-    for each in findings:
-        remedy = f" -> {each.remedy}" if each.remedy else ""
-        print(f"{each.verdict:<4}  {each.name:<{_WIDTH}}  {each.text}{remedy}", flush=True)
-        shown.append(each)
+    for finding in findings:
+        remedy = f" -> {finding.remedy}" if finding.remedy else ""
+        print(f"{finding.verdict:<4}  {finding.name:<{_WIDTH}}  {finding.text}{remedy}", flush=True)
+        shown.append(finding)
     return shown

@@ -15,23 +15,26 @@ from clip_scoring.cli.choices import (
     add_scoring_options,
     scorer_choices,
 )
+from clip_scoring.cli.commands import Commands, add_command
 from clip_scoring.cli.console import Stop, say, told_to_stop, watching
+from clip_scoring.cli.exit_code import ExitCode
 
 if TYPE_CHECKING:
-    from clip_scoring.cli.runs import Commands
     from clip_scoring.files.classify import Classified
 
 CLASSIFY = """\
-Say which of the labels fits each image of a CSV file best, without having seen an example of any
-(zero-shot). All columns come out as they were, then label, probability, a column p_LABEL for each
-label, rejection and rejection_detail. An image that cannot be loaded gets a reason and stops
-nothing. This cannot be resumed: interrupted, it writes nothing, and begins anew the next time."""
+Find the label that fits each image of a CSV file best, without training examples (zero-shot). The
+output has all columns of the input, unchanged, then label, probability, a column p_LABEL for each
+label, rejection and rejection_detail. An image that cannot be loaded gets a reason and does not
+stop the others. An interrupted call writes nothing and cannot be resumed."""
 SPLIT = """\
 Split a CSV file into parts for training and testing, by a hash of one column: rows with the same
-image stay together, and a row stays in its part whatever is added or reordered."""
-EXITS = """\
-exit codes: 0 done; 2 wrong use, nothing was written; 3 interrupted or out of space, nothing was
-written"""
+image stay in one part, and a row stays in its part when rows are added or reordered."""
+EXIT_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.WRONG_USE: "wrong use, nothing was written",
+    ExitCode.TRY_AGAIN: "interrupted or disk full, nothing was written",
+}
 _MOST_TOLD = 10
 
 
@@ -42,27 +45,33 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_classify(commands: Commands) -> None:
-    classify = commands.add_parser(
+    classify = add_command(
+        commands,
         "classify",
-        help="say which of some labels fits each image of a CSV file (not resumable)",
+        summary="find the label that fits each image of a CSV file best (cannot be resumed)",
+        examples=(
+            "clip-scoring classify images.csv --labels labels.txt",
+            "clip-scoring classify images.csv --labels labels.txt --top 3 "
+            "--template 'a photo of a {label}' -o top3.csv",
+        ),
+        exit_codes=EXIT_CODES,
         description=CLASSIFY,
-        epilog=EXITS,
         argument_default=NOT_GIVEN,
     )
-    classify.add_argument("path", type=Path, metavar="IMAGES.csv", help="the images")
-    _add_labels(classify.add_argument_group("what may be in the images"))
+    classify.add_argument("path", type=Path, metavar="IMAGES.csv", help="file of images")
+    _add_labels(classify.add_argument_group("labels"))
     _add_input(
-        classify.add_argument_group("what is in the file"),
+        classify.add_argument_group("input"),
         "--image-column",
-        "URLs, s3:// addresses and paths of images (default: url, or 1 with --no-header)",
+        "column of image URLs, s3:// addresses or paths (default: url, or 1 with --no-header)",
     )
-    group = classify.add_argument_group("what comes out")
+    group = classify.add_argument_group("output")
     group.add_argument(
         "-o",
         "--output",
         type=Path,
         metavar="FILE",
-        help="the output, .csv or .tsv (default: IMAGES_classified.csv beside the input)",
+        help="output file, .csv or .tsv (default: IMAGES_classified.csv next to the input)",
     )
     add_force_option(group)
     add_column_options(group)
@@ -76,20 +85,20 @@ def _add_labels(group: argparse._ArgumentGroup) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="one label a line, UTF-8, at most 10,000",
+        help="file with one label per line, UTF-8, at most 10,000",
     )
     group.add_argument(
         "--template",
         dest="templates",
         action="append",
         metavar="TEXT",
-        help='the caption of a label, like "a photo of a {label}" (default: the label alone); '
-        "given again, the embeddings of all are averaged",
+        help='caption of a label, for example "a photo of a {label}" (default: the label alone); '
+        "can be repeated, the embeddings are averaged",
     )
     group.add_argument(
         "--top",
         metavar="N",
-        help="columns label_1, probability_1 to label_N, probability_N in the place of one for "
+        help="write columns label_1, probability_1 to label_N, probability_N instead of one for "
         "each label",
     )
 
@@ -100,27 +109,32 @@ def _add_input(group: argparse._ArgumentGroup, column: str, text: str) -> None:
 
 
 def _add_split(commands: Commands) -> None:
-    split = commands.add_parser(
+    split = add_command(
+        commands,
         "split",
-        help="split a CSV file for training and testing, images kept together",
+        summary="split a CSV file for training and testing, the rows of an image in one part",
+        examples=(
+            "clip-scoring split pairs.csv --ratios 0.8,0.2",
+            "clip-scoring split pairs.csv --ratios 0.7,0.2,0.1 --names train,val,test -o parts",
+        ),
+        exit_codes=EXIT_CODES,
         description=SPLIT,
-        epilog=EXITS,
         argument_default=NOT_GIVEN,
     )
-    split.add_argument("path", type=Path, metavar="PAIRS.csv", help="the pairs")
-    _add_parts(split.add_argument_group("what the parts are"))
+    split.add_argument("path", type=Path, metavar="PAIRS.csv", help="file of pairs")
+    _add_parts(split.add_argument_group("parts"))
     _add_input(
-        split.add_argument_group("what is in the file"),
+        split.add_argument_group("input"),
         "--by",
-        "rows with the same value here stay together (default: url, or 1 with --no-header)",
+        "column whose equal values stay in one part (default: url, or 1 with --no-header)",
     )
-    group = split.add_argument_group("what comes out")
+    group = split.add_argument_group("output")
     group.add_argument(
         "-o",
         dest="folder",
         type=Path,
         metavar="DIR",
-        help="the folder of the parts (default: that of the file)",
+        help="directory of the parts (default: that of the file)",
     )
     add_force_option(group)
     # It needs no settings, so wrong ones do not matter.
@@ -129,17 +143,20 @@ def _add_split(commands: Commands) -> None:
 
 def _add_parts(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--ratios", required=True, metavar="R,R,…", help="2 to 10, their sum is 1: 0.7,0.2,0.1"
+        "--ratios",
+        required=True,
+        metavar="R,R,…",
+        help="shares of the parts, 2 to 10 numbers whose sum is 1: 0.7,0.2,0.1",
     )
     group.add_argument(
         "--names",
         metavar="N,N,…",
-        help="behind the file's name (default: train and test, train, val and test, or part1, …)",
+        help="suffixes of the file names (default: train,test; train,val,test; or part1,…)",
     )
     group.add_argument(
         "--salt",
         metavar="TEXT",
-        help="another text gives another split (default: none)",
+        help="text that changes the split (default: none)",
     )
 
 

@@ -6,18 +6,22 @@ import argparse
 from collections.abc import Iterator
 
 from clip_scoring.cli import parser
+from clip_scoring.cli.commands import HelpFormatter
+from clip_scoring.cli.exit_code import ExitCode
 
 _HEAD = """\
 # The command line
 
-What `clip-scoring COMMAND --help` says, made by `make docs`.
+The output of `clip-scoring COMMAND --help`, written by `make docs`. A test runs the examples.
 
-Exit codes of every command: 0 done, 1 the run failed or more was rejected than allowed, 2 wrong
-use, configuration or input, 3 interrupted, out of space, or something is away: a later try may
-work."""
+Exit codes of every command:
+
+| code | name | meaning |
+| --: | --- | --- |
+"""
 
 
-class _Wide(argparse.HelpFormatter):
+class _Wide(HelpFormatter):
     """Whatever the width of the terminal."""
 
     def __init__(self, prog: str) -> None:
@@ -26,17 +30,23 @@ class _Wide(argparse.HelpFormatter):
 
 def page() -> str:
     """The page, the same on terminals of any width."""
-    return "\n\n".join([_HEAD, *_sections(parser())]) + "\n"
+    codes = "\n".join(f"| {code:d} | `{code.name}` | {code.meaning} |" for code in ExitCode)
+    return "\n\n".join([_HEAD + codes, *map(_section, leaves(parser()))]) + "\n"
 
 
-def _sections(command: argparse.ArgumentParser) -> Iterator[str]:
+def leaves(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The commands that have no commands below them, in the order of the help."""
     below = [each for each in command._actions if isinstance(each, argparse._SubParsersAction)]
     if not below:
-        command.formatter_class = _Wide
-        yield f"## {command.prog}\n\n```\n{command.format_help().rstrip()}\n```"
+        yield command
     for group in below:
         for each in group.choices.values():
-            yield from _sections(each)
+            yield from leaves(each)
+
+
+def _section(command: argparse.ArgumentParser) -> str:
+    command.formatter_class = _Wide
+    return f"## {command.prog}\n\n```\n{command.format_help().rstrip()}\n```"
 
 
 if __name__ == "__main__":

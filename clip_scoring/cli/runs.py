@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from clip_scoring.cli.choices import argument, span
+from clip_scoring.cli.commands import Commands, add_command
 from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
 from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def _upgrade(settings: Settings, _: argparse.Namespace) -> None:
@@ -173,13 +173,15 @@ def _run_key(arguments: argparse.Namespace) -> str:
 
 
 def _wait_for_others(unfinished: int) -> None:
-    print(f"in the hands of others: {unfinished} unfinished; waiting", flush=True)
+    shards = "1 shard" if unfinished == 1 else f"{unfinished} shards"
+    print(f"waiting for {shards} claimed by other workers", flush=True)
     sleep(WAIT_SECONDS)
 
 
 def add_commands(commands: Commands) -> None:
     """Add them to the program's parser."""
     _add_database_commands(commands)
+    _add_sample(commands)
     _add_plan(commands)
     _add_run(commands)
     _add_work(commands)
@@ -190,122 +192,194 @@ def add_commands(commands: Commands) -> None:
 def _add_database_commands(commands: Commands) -> None:
     database = commands.add_parser("db", help="manage schema clip")
     verbs = database.add_subparsers(metavar="VERB", required=True)
-    upgrade = verbs.add_parser("upgrade", help="bring the schema to this program's version")
+    upgrade = add_command(
+        verbs,
+        "upgrade",
+        summary="create schema clip, or migrate it to the version of this program",
+        examples=("clip-scoring db upgrade", "clip-scoring db upgrade && clip-scoring doctor"),
+    )
     upgrade.set_defaults(command=_upgrade)
-    roles = verbs.add_parser(
-        "roles", help="create clip_owner, clip_worker, clip_reader and give them their rights"
+    roles = add_command(
+        verbs,
+        "roles",
+        summary="create clip_owner, clip_worker and clip_reader, and grant them their rights",
+        examples=("clip-scoring db roles", "clip-scoring db upgrade && clip-scoring db roles"),
     )
     roles.set_defaults(command=_roles)
-    sample = commands.add_parser("sample", help="render the sample records and load them")
-    sample.add_argument("--to", type=Path, required=True, help="folder for the images")
+
+
+def _add_sample(commands: Commands) -> None:
+    sample = add_command(
+        commands,
+        "sample",
+        summary="render the sample records and load them",
+        examples=(
+            "clip-scoring sample --to sample",
+            "clip-scoring sample --to sample && clip-scoring run --day 2026-01-03",
+        ),
+    )
+    sample.add_argument("--to", type=Path, required=True, help="directory of the images")
     sample.set_defaults(command=_sample)
 
 
 def _add_plan(commands: Commands) -> None:
-    plan = commands.add_parser("plan", help="split what is pending into the shards of a run")
+    plan = add_command(
+        commands,
+        "plan",
+        summary="divide the pending records into the shards of a run",
+        examples=(
+            "clip-scoring plan --day 2026-01-03 --dry-run",
+            "clip-scoring plan --day 2026-01-03 --run-key night",
+        ),
+    )
     plan.add_argument("--dry-run", action="store_true", help="count, and write nothing")
     _add_choices(plan)
     plan.set_defaults(command=_plan)
 
 
 def _add_run(commands: Commands) -> None:
-    run = commands.add_parser(
+    run = add_command(
+        commands,
         "run",
-        help="plan a run unless it is planned, score its shards until none is left, finish it",
-        description="Several at once with one --run-key share the run's shards, on any number of "
+        summary="plan a run unless it is planned, score its shards and finish it",
+        description="Plan a run unless it is planned, score its shards until none is left, and "
+        "finish it. Several calls with one --run-key share the shards of the run, on any number of "
         "machines.",
+        examples=(
+            "clip-scoring run --day 2026-01-03",
+            "clip-scoring run --run-key night --max-rejection-rate 0.2 --processes 1",
+        ),
     )
     _add_choices(run)
-    run.add_argument("--max-rejection-rate", help="fail when a larger share is rejected")
-    run.add_argument(
+    gates = run.add_argument_group("quality gates")
+    gates.add_argument(
+        "--max-rejection-rate", help="fail when a larger share of the records is rejected"
+    )
+    gates.add_argument(
         "--max-drift",
-        help="fail when similarities moved further from those of the last good runs "
+        help="fail when the similarities are further from those of the last good runs "
         "(Wasserstein distance, in units of similarity)",
     )
     run.add_argument(
         "--processes",
         type=argument(Cores),
         metavar="N",
-        help=f"on this machine, {span(Cores)} (default: one for a GPU, else one for each CPU core)",
+        help=f"number of processes on this machine, {span(Cores)} (default: one for a GPU, else "
+        "one for each CPU core)",
     )
     run.set_defaults(command=_run)
 
 
 def _add_work(commands: Commands) -> None:
-    work = commands.add_parser(
-        "work", help="score shards of a planned run until none is left, on any machine"
+    work = add_command(
+        commands,
+        "work",
+        summary="score shards of a planned run until none is left, on any machine",
+        examples=(
+            "clip-scoring work --run-key night",
+            "clip-scoring work --run-key night --weights tiny --processes 2",
+        ),
     )
-    work.add_argument("--run-key", required=True, help="the run")
+    work.add_argument("--run-key", required=True, help="key of the run")
     work.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
     work.add_argument(
         "--processes",
         type=argument(Cores),
         default=1,
         metavar="N",
-        help=f"how many share this machine's cores, {span(Cores)}",
+        help=f"number of workers that share the cores of this machine, {span(Cores)} (default: 1)",
     )
     work.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     work.set_defaults(command=_work)
 
 
 def _add_status(commands: Commands) -> None:
-    status = commands.add_parser(
-        "status", help="runs, their shards, rejections by reason and when they are due"
+    status = add_command(
+        commands,
+        "status",
+        summary="show runs, shards, and rejections by reason with the time of their retries",
+        examples=("clip-scoring status --runs 3", "clip-scoring status --run-key night"),
     )
-    status.add_argument("--run-key", help="one run with its shards")
-    status.add_argument("--source", help="a registered source (default: all)")
+    status.add_argument("--run-key", help="show one run with its shards")
+    status.add_argument("--source", help="registered source (default: all)")
     status.add_argument(
-        "--runs", type=argument(Limit), default=10, metavar="N", help="maximum number of runs"
+        "--runs",
+        type=argument(Limit),
+        default=10,
+        metavar="N",
+        help="maximum number of runs (default: 10)",
     )
     status.set_defaults(command=_status)
 
 
 def _add_export(commands: Commands) -> None:
-    export = commands.add_parser("export", help="write what a finished run left to a Parquet file")
-    export.add_argument("--run-key", required=True, help="the run")
-    export.add_argument("--to", type=Path, help="folder (default: the registered exports)")
+    export = add_command(
+        commands,
+        "export",
+        summary="write the outcomes of a finished run to a Parquet file",
+        examples=(
+            "clip-scoring export --run-key night",
+            "clip-scoring export --run-key night --to exports",
+        ),
+    )
+    export.add_argument("--run-key", required=True, help="key of the run")
+    export.add_argument(
+        "--to", type=Path, help="directory (default: the registered place of exports)"
+    )
     export.set_defaults(command=_export)
 
 
 def _add_choices(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--run-key", help="name of the run; a run is planned once for each name (default: random)"
+    )
+    _add_selection(command.add_argument_group("records"))
+    _add_scoring(command.add_argument_group("scoring"))
+
+
+def _add_selection(group: argparse._ArgumentGroup) -> None:
     today = datetime.now(UTC).date()
-    command.add_argument("--source", default="records", help="a registered source")
-    command.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
-    command.add_argument(
-        "--tier", default=Tier.EXACT, choices=[*Tier], help="how pixels are made (default: exact)"
-    )
-    command.add_argument(
-        "--dtype", choices=[*Dtype], help="default: float16 on a GPU, float32 on a CPU"
-    )
-    command.add_argument("--day", default=today, help="YYYY-MM-DD, UTC (default: today)")
-    command.add_argument(
+    group.add_argument("--source", default="records", help="registered source (default: records)")
+    group.add_argument("--day", default=today, help="YYYY-MM-DD, UTC (default: today)")
+    group.add_argument(
         "--window",
         default=WindowKind.UP_TO_DAY,
         choices=[*WindowKind],
-        help="everything pending up to the day's end, or the day only",
+        help="all pending records up to the end of the day (default: up_to_day), or those of the "
+        "day only",
     )
-    command.add_argument(
+    group.add_argument(
         "--rescore",
         default=Rescore.MISSING,
         choices=[*Rescore],
-        help="what has no outcome (default), what was rejected as well, or everything",
+        help="score records without an outcome (default: missing), rejected ones too, or all",
     )
-    _add_sizes(command)
-    command.add_argument("--run-key", help="the same key means the same run, planned once")
+    group.add_argument("--limit", metavar="N", help="maximum number of records (default: none)")
 
 
-def _add_sizes(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--limit", metavar="N", help="maximum number of records (default: none)")
-    command.add_argument(
+def _add_scoring(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--weights", help="registered weights (default: CLIP_SCORING_WEIGHTS)")
+    group.add_argument(
+        "--tier",
+        default=Tier.EXACT,
+        choices=[*Tier],
+        help="how images are decoded and resized (default: exact)",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=[*Dtype],
+        help="number format of the towers (default: float16 on a GPU, float32 on a CPU)",
+    )
+    group.add_argument(
         "--batch-size",
         default=DEFAULT_BATCH_SIZE,
         metavar="N",
-        help=f"records that are read, loaded and committed at once, {span(BatchSize)} "
+        help=f"records that are read, loaded and committed together, {span(BatchSize)} "
         "(default: %(default)s)",
     )
-    command.add_argument(
+    group.add_argument(
         "--shard-size",
         default=DEFAULT_SHARD_SIZE,
         metavar="N",
-        help=f"records per shard, at least; {span(ShardSize)} (default: %(default)s)",
+        help=f"minimum number of records per shard, {span(ShardSize)} (default: %(default)s)",
     )

@@ -16,45 +16,54 @@ from clip_scoring.cli.choices import (
     add_scoring_options,
     scorer_choices,
 )
+from clip_scoring.cli.commands import Commands, add_command
 from clip_scoring.cli.config import merged
 from clip_scoring.cli.console import Stop, say, told_to_stop, watching
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.errors import RunFailed
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.file_options import FileOptions
 
 if TYPE_CHECKING:
-    from clip_scoring.cli.runs import Commands
     from clip_scoring.files.score import FileResult, FileScoring
 
 DESCRIPTION = """\
-Score the pairs of a CSV file. All its columns come out as they were, then similarity, clip_score,
-similarity_01, caption_truncated, rejection and rejection_detail. Nothing has to be set up. A pair
-that cannot be scored gets a reason and stops nothing; interrupted, the same command goes on where
-it was."""
-EPILOG = """\
-exit codes: 0 done; 1 done, and more was rejected than --max-rejection-rate; 2 wrong use or input;
-3 interrupted or out of space: the same command goes on"""
-
-
+Score the pairs of a CSV file. The output has all columns of the input, unchanged, then similarity,
+clip_score, similarity_01, caption_truncated, rejection and rejection_detail. No setup is needed. A
+pair that cannot be scored gets a reason and does not stop the others; after an interruption the
+same command resumes."""
+EXIT_CODES = {
+    ExitCode.DONE: "done",
+    ExitCode.RUN_FAILED: "done, and more was rejected than --max-rejection-rate allows",
+    ExitCode.WRONG_USE: "wrong use or input",
+    ExitCode.TRY_AGAIN: "interrupted or disk full: the same command resumes",
+}
 _BESIDE = ("metrics", "report")
 
 
 def add_commands(commands: Commands) -> None:
     """Add `score` to the program's parser."""
-    score = commands.add_parser(
+    score = add_command(
+        commands,
         "score",
-        help="score a CSV file, without a database",
+        summary="score a CSV file, without a database",
+        examples=(
+            "clip-scoring score pairs.csv --report report",
+            "clip-scoring score pairs.csv -o scored.parquet --max-rejection-rate 0.2",
+        ),
+        exit_codes=EXIT_CODES,
         description=DESCRIPTION,
-        epilog=EPILOG,
         argument_default=NOT_GIVEN,
     )
     # Of a place that may stay empty argparse takes the default for a text, and so for a path.
     score.add_argument(
-        "path", type=Path, nargs="?", default=None, metavar="PAIRS.csv", help="the pairs"
+        "path", type=Path, nargs="?", default=None, metavar="PAIRS.csv", help="file of pairs"
     )
-    _add_input(score.add_argument_group("what is in the file"))
-    _add_output(score.add_argument_group("what comes out"))
-    _add_course(score.add_argument_group("how it goes"))
+    _add_config(score)
+    _add_input(score.add_argument_group("input"))
+    _add_output(score.add_argument_group("output"))
+    _add_resume(score.add_argument_group("resume"))
+    _add_progress(score.add_argument_group("progress"))
     add_scoring_options(score)
     score.set_defaults(command=_score)
 
@@ -63,25 +72,27 @@ def _add_input(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--image-column",
         metavar="NAME",
-        help="URLs, s3:// addresses and paths of images (default: url)",
+        help="column of image URLs, s3:// addresses or paths (default: url)",
     )
-    group.add_argument("--caption-column", metavar="NAME", help="captions (default: caption)")
+    group.add_argument(
+        "--caption-column", metavar="NAME", help="column of captions (default: caption)"
+    )
     group.add_argument(
         "--id-column",
         metavar="NAME",
-        help="what the report calls a pair (default: its row)",
+        help="column that identifies a pair in the report (default: its row number)",
     )
     add_dialect_options(group)
-    group.add_argument("--limit", metavar="N", help="score, and write, the first N rows only")
+    group.add_argument("--limit", metavar="N", help="maximum number of rows to score and write")
     group.add_argument(
         "--seed",
         metavar="N",
-        help="with --limit: N rows drawn at random, the same ones for the same seed",
+        help="with --limit: draw the rows at random; the same seed draws the same rows",
     )
     group.add_argument(
         "--prefix",
         metavar="TEXT",
-        help='a template for captions, like "A photo depicts {caption}"',
+        help='template for captions, for example "A photo depicts {caption}"',
     )
 
 
@@ -91,8 +102,8 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="the output; .csv, .tsv, .jsonl, .parquet, .csv.gz or .jsonl.gz (default: "
-        "PAIRS_scored.csv beside the input)",
+        help="output file: .csv, .tsv, .jsonl, .parquet, .csv.gz or .jsonl.gz (default: "
+        "PAIRS_scored.csv next to the input)",
     )
     add_force_option(group)
     add_column_options(group)
@@ -100,47 +111,53 @@ def _add_output(group: argparse._ArgumentGroup) -> None:
         "--metrics",
         type=Path,
         metavar="FILE",
-        help="figures as JSON, and as text beside it",
+        help="write metrics as JSON, and as text next to it",
     )
     group.add_argument(
         "--report",
         type=Path,
         metavar="DIR",
-        help="a page with plots and pictures, as one HTML file",
+        help="write a page with plots and pictures, one HTML file",
     )
     group.add_argument(
         "--max-rejection-rate",
         metavar="SHARE",
-        help="exit with 1 when a larger share is rejected",
+        help="exit with 1 when a larger share of the pairs is rejected",
     )
 
 
-def _add_course(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
-        help="options as YAML, by their long names; also csv_path, image_path, use_cuda, "
-        "pretrained_model. What the command line says comes first",
+        help="YAML file of options, by their long names; also csv_path, image_path, use_cuda, "
+        "pretrained_model. Options of the command line take precedence",
     )
+
+
+def _add_resume(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
-        help="go on where an interrupted call stopped (default), or start afresh",
+        help="resume an interrupted call (default), or start again from the first row",
     )
     group.add_argument(
         "--retry-rejected",
         action="store_true",
-        help="score again what was rejected, and nothing else",
+        help="score only the pairs that were rejected",
     )
     group.add_argument(
         "--commit-every",
         metavar="N",
-        help="rows after which the journal is brought to the disk (default: 10,000), at the latest "
-        "after 10 seconds",
+        help="rows between two writes of the journal to disk (default: 10,000); at most 10 seconds "
+        "pass between them",
     )
-    group.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
-    group.add_argument("--json-logs", action="store_true", help="progress as lines of JSON")
+
+
+def _add_progress(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--quiet", action="store_true", help="print errors only")
+    group.add_argument("--json-logs", action="store_true", help="print progress as lines of JSON")
 
 
 def _score(_: Settings, arguments: argparse.Namespace) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from clip_scoring.cli import main
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.errors import ClipScoringError, ObjectUnreadable, SettingsInvalid
 from clip_scoring.files import classify as wiring
 from clip_scoring.files.classify import Classification, Classified, LabelOptions
@@ -406,10 +407,10 @@ def test_an_output_that_exists_is_kept_without_force(
 ) -> None:
     output = images.with_name("images_classified.csv")
     output.write_text("mine")
-    assert main(["classify", str(images), "--labels", str(labels)]) == 2
+    assert main(["classify", str(images), "--labels", str(labels)]) is ExitCode.WRONG_USE
     assert f"output {output} exists already: --force" in capsys.readouterr().err
     assert output.read_text() == "mine"
-    assert main(["classify", str(images), "--labels", str(labels), "--force"]) == 0
+    assert main(["classify", str(images), "--labels", str(labels), "--force"]) is ExitCode.DONE
     assert len(read(output)) == 11
     assert [each.closed for each in pretended] == [True]
 
@@ -425,7 +426,10 @@ def test_it_prints_what_became_of_the_rows(
     images: Path, labels: Path, pretended: list[PretendScorer], capsys: pytest.CaptureFixture[str]
 ) -> None:
     images.write_text("url\n" + "a.jpg\n" * 3 + "timeout\n" * 2)
-    assert main(["classify", str(images), "--labels", str(labels), "--batch-size", "2"]) == 0
+    assert (
+        main(["classify", str(images), "--labels", str(labels), "--batch-size", "2"])
+        is ExitCode.DONE
+    )
     first, *more = capsys.readouterr().out.splitlines()
     assert first.endswith("images_classified.csv: 5 rows  classified 3  rejected 2")
     assert more == [f"  {LABELS[int(expected('a.jpg').argmax())]}  3", "rejected", "  timeout  2"]
@@ -444,7 +448,10 @@ def test_interrupted_it_leaves_nothing_behind(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(PretendScorer, "signals", signals)
     images.write_text("url\n" + "".join(f"{n}.jpg\n" for n in range(100)))
-    assert main(["classify", str(images), "--labels", str(labels), "--batch-size", "2"]) == 3
+    assert (
+        main(["classify", str(images), "--labels", str(labels), "--batch-size", "2"])
+        is ExitCode.TRY_AGAIN
+    )
     assert "interrupted" in capsys.readouterr().err
     assert names(images.parent) == ["images.csv", "labels.txt"]
     assert pretended[0].closed
@@ -471,7 +478,7 @@ def test_the_embedded_weights_know_the_colours_of_pictures(tmp_path: Path) -> No
     images.write_text(f"url,colour\n{named}missing.png,none\n")
     labels.write_text("\n".join(Colour))
     command = ["classify", str(images), "--labels", str(labels), "--template", "a {label} shape"]
-    assert main([*command, "--device", "cpu"]) == 0
+    assert main([*command, "--device", "cpu"]) is ExitCode.DONE
     *good, missing = read(tmp_path / "images_classified.csv")[1:]
     assert sum(row[1] == row[2] for row in good) >= 19
     for row in good:

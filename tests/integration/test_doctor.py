@@ -20,6 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
 from clip_scoring.cli import main
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.database import health
 from clip_scoring.database.roles import grant_roles
 from clip_scoring.settings.environment import S3Access
@@ -464,7 +465,7 @@ def test_a_package_that_cannot_be_imported_at_all_is_one_line(
 ) -> None:
     monkeypatch.delitem(sys.modules, "clip_scoring.doctor.checks", raising=False)
     monkeypatch.setitem(sys.modules, "sqlalchemy.exc", None)
-    assert main(["doctor"]) == 2
+    assert main(["doctor"]) is ExitCode.WRONG_USE
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
     assert "sqlalchemy.exc" in told[0]
@@ -483,7 +484,7 @@ def test_lines_are_aligned_and_a_remedy_follows_an_arrow(
     examine: Callable[..., Examined], capsys: pytest.CaptureFixture[str]
 ) -> None:
     examine(WEIGHTS="/nowhere")
-    assert main(["doctor"]) == 2
+    assert main(["doctor"]) is ExitCode.WRONG_USE
     lines = capsys.readouterr().out.splitlines()
     assert all(
         re.fullmatch(r"(ok  |warn|fail|skip)  [a-z0-9-]+ +(?<=^.{17})\S.*", x) for x in lines

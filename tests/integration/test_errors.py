@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine
 from tests.world import World
@@ -39,7 +40,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 def test_no_database_url() -> None:
     done = command("run")
     assert "set CLIP_SCORING_DATABASE_URL" in one_line(done)
-    assert done.returncode == 2
+    assert done.returncode == ExitCode.WRONG_USE
 
 
 def test_an_unreachable_database_is_named_without_its_password() -> None:
@@ -50,7 +51,7 @@ def test_an_unreachable_database_is_named_without_its_password() -> None:
     done = command("run", CLIP_SCORING_DATABASE_URL=url)
     assert f"database clip at 127.0.0.1:{port}" in one_line(done)
     assert "secret" not in done.stderr
-    assert done.returncode == 3
+    assert done.returncode == ExitCode.TRY_AGAIN
 
 
 def test_a_database_url_of_another_kind() -> None:

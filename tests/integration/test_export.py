@@ -18,7 +18,8 @@ import pytest
 from botocore.stub import Stubber
 from pyarrow import parquet
 
-from clip_scoring.cli import EXIT_DONE, EXIT_WRONG_USE, main
+from clip_scoring.cli import main
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.errors import ObjectStoreUnavailable, RunNotFound, SettingsInvalid
 from clip_scoring.exports.bucket import BucketExports
 from clip_scoring.exports.outcomes import GroupSize, TableInputs, write_outcomes
@@ -238,9 +239,9 @@ def test_the_command_line_exports_to_a_folder_that_is_named(
     world.run("a")
     monkeypatch.setenv("CLIP_SCORING_DATABASE_URL", database)
     monkeypatch.chdir(tmp_path)
-    assert main(["export", "--run-key", "a"]) == EXIT_WRONG_USE
+    assert main(["export", "--run-key", "a"]) is ExitCode.WRONG_USE
     assert "no place for exports is registered" in capsys.readouterr().err
-    assert main(["export", "--run-key", "a", "--to", "here"]) == EXIT_DONE
+    assert main(["export", "--run-key", "a", "--to", "here"]) is ExitCode.DONE
     file = tmp_path / "here" / DAY_FOLDER / "1.parquet"
     assert capsys.readouterr().out == f"5 outcomes in {file.as_uri()}\n"
     assert parquet.read_table(file).num_rows == 5

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clip_scoring.cli import main
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.files.split import SplitOptions, split_file
 from clip_scoring.files.splitting import part_of
 
@@ -177,7 +178,7 @@ def test_names_and_the_folder_can_be_chosen(pairs: Path) -> None:
 def test_it_prints_the_rows_of_each_part_and_their_share(
     pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["split", str(pairs), "--ratios", THREE]) == 0
+    assert main(["split", str(pairs), "--ratios", THREE]) is ExitCode.DONE
     lines = capsys.readouterr().out.splitlines()
     counts = [len(read(pairs.with_name(f"pairs_{each}.csv"))) - 1 for each in ("train", "val", "test")]  # fmt: skip # noqa: E501
     assert sum(counts) == 300
@@ -187,7 +188,7 @@ def test_it_prints_the_rows_of_each_part_and_their_share(
 
 def test_it_needs_no_settings(pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIP_SCORING_SOURCES", "/nowhere/sources.yaml")
-    assert main(["split", str(pairs), "--ratios", "0.5,0.5"]) == 0
+    assert main(["split", str(pairs), "--ratios", "0.5,0.5"]) is ExitCode.DONE
 
 
 def test_a_part_that_exists_is_refused_before_anything_is_written(
@@ -195,11 +196,11 @@ def test_a_part_that_exists_is_refused_before_anything_is_written(
 ) -> None:
     test = pairs.with_name("pairs_test.csv")
     test.write_text("mine")
-    assert main(["split", str(pairs), "--ratios", THREE]) == 2
+    assert main(["split", str(pairs), "--ratios", THREE]) is ExitCode.WRONG_USE
     assert "pairs_test.csv exists already: --force" in capsys.readouterr().err
     assert sorted(each.name for each in pairs.parent.iterdir()) == ["pairs.csv", "pairs_test.csv"]
     assert test.read_text() == "mine"
-    assert main(["split", str(pairs), "--ratios", THREE, "--force"]) == 0
+    assert main(["split", str(pairs), "--ratios", THREE, "--force"]) is ExitCode.DONE
     assert test.read_text() != "mine"
 
 
@@ -216,7 +217,7 @@ def test_a_part_that_exists_is_refused_before_anything_is_written(
 def test_wrong_use_is_exit_code_2_with_what_is_wrong(
     pairs: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
-    assert main(["split", str(pairs), *more]) == 2
+    assert main(["split", str(pairs), *more]) is ExitCode.WRONG_USE
     assert said in capsys.readouterr().err
     assert [each.name for each in pairs.parent.iterdir()] == ["pairs.csv"]
 
@@ -224,7 +225,7 @@ def test_wrong_use_is_exit_code_2_with_what_is_wrong(
 def test_an_input_that_breaks_half_way_leaves_nothing(pairs: Path) -> None:
     content = b"".join(b"%d.jpg,%s\n" % (n, os.urandom(40).hex().encode()) for n in range(5000))
     pairs.write_bytes(gzip.compress(b"url,caption\n" + content)[:-2000])
-    assert main(["split", str(pairs), "--ratios", THREE]) == 2
+    assert main(["split", str(pairs), "--ratios", THREE]) is ExitCode.WRONG_USE
     assert [each.name for each in pairs.parent.iterdir()] == ["pairs.csv"]
 
 
@@ -244,5 +245,5 @@ def test_no_part_is_there_before_all_are_on_the_disk(
     pairs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     monkeypatch.setattr(os, "fsync", failing(os.fsync, 3, error))
-    assert main(["split", str(pairs), "--ratios", THREE]) == 3
+    assert main(["split", str(pairs), "--ratios", THREE]) is ExitCode.TRY_AGAIN
     assert [each.name for each in pairs.parent.iterdir()] == ["pairs.csv"]

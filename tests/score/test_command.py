@@ -13,6 +13,7 @@ import pytest
 from clip_scoring.cli import main
 from clip_scoring.cli.config import merged, read_config
 from clip_scoring.cli.console import Rate
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.files import score as files
 from clip_scoring.fingerprint import Dtype, Tier
@@ -41,12 +42,12 @@ def lines_of(path: Path) -> list[str]:
 def test_too_many_rejections_are_exit_code_1_and_the_output_is_there(
     pairs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["score", str(pairs), "--max-rejection-rate", "0.2"]) == 1
+    assert main(["score", str(pairs), "--max-rejection-rate", "0.2"]) is ExitCode.RUN_FAILED
     said = capsys.readouterr()
     assert "rejection rate 0.2500 above the limit 0.2" in said.err
     assert "4 rows  scored 3  rejected 1  new 4" in said.out
     assert len(lines_of(pairs.with_name("pairs_scored.csv"))) == 5
-    assert main(["score", str(pairs), "--max-rejection-rate", "0.25"]) == 0
+    assert main(["score", str(pairs), "--max-rejection-rate", "0.25"]) is ExitCode.DONE
 
 
 @pytest.mark.parametrize(
@@ -70,18 +71,18 @@ def test_too_many_rejections_are_exit_code_1_and_the_output_is_there(
 def test_wrong_use_is_exit_code_2_with_the_option_and_what_it_may_be(
     pairs: Path, capsys: pytest.CaptureFixture[str], options: list[str], said: str
 ) -> None:
-    assert main(["score", str(pairs), *options]) == 2
+    assert main(["score", str(pairs), *options]) is ExitCode.WRONG_USE
     assert said in capsys.readouterr().err
     assert [each.name for each in pairs.parent.iterdir()] == ["pairs.csv"]
 
 
 def test_without_a_file_it_asks_for_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["score"]) == 2
+    assert main(["score"]) is ExitCode.WRONG_USE
     assert "name a CSV file" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["score", "/nowhere/pairs.csv"]) == 2
+    assert main(["score", "/nowhere/pairs.csv"]) is ExitCode.WRONG_USE
     assert "/nowhere/pairs.csv: No such file" in capsys.readouterr().err
 
 
@@ -92,7 +93,7 @@ def test_options_come_from_a_file_and_the_command_line_wins(pairs: Path) -> None
         f"csv_path: {pairs}\noutput: {output}\nlimit: 3\ncolumn-prefix: b32_\n"
         "use_cuda: false\nbatch_size: 2\n"
     )
-    assert main(["score", "--config", str(config), "--limit", "2"]) == 0
+    assert main(["score", "--config", str(config), "--limit", "2"]) is ExitCode.DONE
     rows = [json.loads(each) for each in lines_of(output)]
     assert [each["b32_rejection"] for each in rows] == [None, "timeout"]
 
@@ -164,7 +165,7 @@ def test_what_is_not_an_option_of_a_file_is_left_out_of_it() -> None:
 
 
 def test_metrics_are_written_for_machines_and_for_people(pairs: Path) -> None:
-    assert main(["score", str(pairs), "--metrics", str(pairs.with_name("m.json"))]) == 0
+    assert main(["score", str(pairs), "--metrics", str(pairs.with_name("m.json"))]) is ExitCode.DONE
     found = json.loads(pairs.with_name("m.json").read_text())
     assert (found["rows"], found["scored"], found["rejections"]) == (4, 3, {"timeout": 1})
     assert found["fingerprint"]["digest"] == PretendScorer.fingerprint.digest
@@ -178,7 +179,9 @@ def test_metrics_are_written_for_machines_and_for_people(pairs: Path) -> None:
 def test_figures_add_up_over_interrupted_calls(pairs: Path) -> None:
     pairs.write_text("url,caption\n" + "".join(f"{n}.jpg,c\n" for n in range(10)))
     metrics = pairs.with_name("m.json")
-    assert main(["score", str(pairs), "--batch-size", "2", "--metrics", str(metrics)]) == 0
+    assert (
+        main(["score", str(pairs), "--batch-size", "2", "--metrics", str(metrics)]) is ExitCode.DONE
+    )
     once = json.loads(metrics.read_text())
     assert (once["rows"], once["pairs_per_second"] > 0) == (10, True)
 
@@ -205,7 +208,7 @@ def test_another_delimiter_is_told(pairs: Path) -> None:
 
 
 def test_quiet_says_nothing(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["score", str(pairs), "--quiet"]) == 0
+    assert main(["score", str(pairs), "--quiet"]) is ExitCode.DONE
     assert capsys.readouterr() == ("", "")
 
 

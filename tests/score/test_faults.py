@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clip_scoring.cli.exit_code import ExitCode
 from stack.processes import poll
 from tests.score.kills import REPOSITORY, call, command, environment, pairs_file
 
@@ -85,7 +86,7 @@ def test_a_disk_that_fills_up_ends_it_with_3_and_nothing_half_written(
 ) -> None:
     running = files.start(preexec_fn=limited(size))
     _, err = running.communicate(timeout=120)
-    assert running.returncode == 3, err
+    assert running.returncode == ExitCode.TRY_AGAIN, err
     assert "File too large; make room, then the same again" in err
     files.is_safe()
 
@@ -103,7 +104,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_anything_is_score
         _, err = running.communicate(timeout=60)
     finally:
         files.folder.chmod(0o755)
-    assert running.returncode == 2, err
+    assert running.returncode == ExitCode.WRONG_USE, err
     assert err.splitlines()[-1].endswith("pairs_scored.csv.journal: Permission denied")
 
 
@@ -146,7 +147,7 @@ def test_a_reader_of_the_progress_that_is_gone_stops_it_resumably(files: Files) 
     running = files.start(stderr=writing)
     os.close(writing)
     running.communicate(timeout=60)
-    assert running.returncode == 3
+    assert running.returncode == ExitCode.TRY_AGAIN
     files.is_safe()
 
 
@@ -160,7 +161,7 @@ def test_two_calls_do_not_write_into_one_journal(files: Files) -> None:
         first.send_signal(signal.SIGCONT)
     assert (second.code, "another process is scoring into it" in second.stderr) == (3, True)
     first.communicate(timeout=60)
-    assert first.returncode == 0
+    assert first.returncode == ExitCode.DONE
 
 
 def test_an_output_is_never_overwritten_without_being_asked(files: Files) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from clip_scoring.cli import parser
+from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.cli.reference import page
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -15,6 +16,13 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_page_is_what_the_commands_say() -> None:
     assert (DOCS / "cli.md").read_text() == page(), "run `make docs`"
+
+
+def test_the_exit_codes_of_a_scored_file_are_those_of_every_command() -> None:
+    (section,) = re.findall(
+        r"^## Exit codes$(.*?)^$\n\w", (DOCS / "score.md").read_text(), re.M | re.S
+    )
+    assert [int(code) for code in re.findall(r"^\| (\d)", section, re.M)] == [*ExitCode]
 
 
 def test_every_command_and_every_option_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
