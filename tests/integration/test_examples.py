@@ -84,6 +84,7 @@ def test_the_examples_of_a_command_work_as_they_stand_in_its_help(
     assert len(given) == 2 and all(f"clip-scoring {name}" in example for example in given), given
     monkeypatch.chdir(sample.folder)
     monkeypatch.setenv("CLIP_SCORING_SOURCES", str(sample.folder / "sources.yaml"))
+    monkeypatch.setenv("CLIP_SCORING_THREADS", "1")
     if name not in WITHOUT_DATABASE:
         database = request.getfixturevalue("database")
         monkeypatch.setenv("CLIP_SCORING_DATABASE_URL", database)

@@ -26,7 +26,7 @@ from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.files.writer import COLUMNS
 
 DOCS = Path(__file__).parents[2] / "docs"
-SCORE, LIBRARY = DOCS / "score.md", DOCS / "library.md"
+SCORE, RULES, LIBRARY = (DOCS / f"{name}.md" for name in ("score", "score-reference", "library"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(!?)\[[^]]+\]\(([^)#]*)(#[\w-]+)?\)")
 INTERRUPTED = "^C"
@@ -167,7 +167,9 @@ def test_commands_that_are_not_run_are_understood() -> None:
 
 def test_each_option_that_the_page_names_exists() -> None:
     known = (DOCS / "cli.md").read_text().partition("## clip-scoring classify")[0]
-    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", SCORE.read_text())):
+    for option in set(
+        re.findall(r"(?<![\w-])--[a-z][a-z-]+", SCORE.read_text() + RULES.read_text())
+    ):
         assert re.search(rf"(?<![\w-]){option}(?![\w-])", known), option
 
 
@@ -195,7 +197,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     "page",
-    [SCORE, LIBRARY, *(DOCS.parent / f"{name}.md" for name in ("README", "CONTRIBUTING"))],
+    [SCORE, RULES, LIBRARY, *(DOCS.parent / f"{name}.md" for name in ("README", "CONTRIBUTING"))],
     ids=lambda each: each.name,
 )
 def test_each_link_leads_to_a_file_and_each_picture_is_one(page: Path) -> None:
