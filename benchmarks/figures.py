@@ -11,6 +11,7 @@ from statistics import median
 from time import perf_counter
 
 from benchmarks.machine import machine
+from clip_scoring.filesystem import atomic_write
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -97,10 +98,8 @@ def keep(name: str, result: Result) -> None:
         "details": result.details,
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{name}.json"
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(tree, indent=2, ensure_ascii=False) + "\n")
-    partial.replace(path)
+    text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+    atomic_write(RESULTS / f"{name}.json", text)
 
 
 def _rounded(tree: dict[str, object]) -> dict[str, object]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import mmap
 import os
 import resource
-import signal
 import socket
 import sys
 import warnings
@@ -19,16 +17,16 @@ from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decode import Resize, decode
 from clip_scoring.images.decoder_process import BODY_LIMIT, PIXELS, READY
 from clip_scoring.images.refusal import Refused
+from clip_scoring.processes import die_with_parent
 
 _MEMORY_FOR_ONE_IMAGE = 3 * 2**29
 """Bytes beyond what the process needs by itself: 50 million pixels, six times over."""
-_PR_SET_PDEATHSIG = 1
 _FEWEST_PIXELS = 128
 
 
 def main(geometry: str, tier: str, channel: str, memory: str) -> None:
     """Decode the bodies that are announced on the socket until it is closed."""
-    _die_with_parent()
+    die_with_parent()  # an orphan would otherwise finish its image first
     warnings.simplefilter("ignore")  # what matters of an odd file becomes a refusal
     wanted = _geometry(geometry)
     resize = resize_of(Tier(tier), wanted)
@@ -75,12 +73,6 @@ def resize_of(tier: Tier, geometry: Geometry) -> Resize | None:
 
     use_one_thread()
     return TorchResize()
-
-
-def _die_with_parent() -> None:
-    """Where the kernel can: an orphan would otherwise finish its image first."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _limit() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from clip_scoring.cli import doctor, labels, runs, score
 from clip_scoring.cli.console import complain, ready_streams
 from clip_scoring.cli.exit_code import ExitCode
+from clip_scoring.display import redacted
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
 from clip_scoring.settings.environment import Settings
 
@@ -55,5 +56,5 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _fail(error: Exception | str, code: ExitCode) -> ExitCode:
-    complain(f"clip-scoring: {error}")
+    complain(f"clip-scoring: {redacted(str(error))}")
     return code

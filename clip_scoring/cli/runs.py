@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from clip_scoring.cli.commands import Commands, add_command
 from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
 from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.processes import die_with_parent
 from clip_scoring.runs import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_SHARD_SIZE,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from clip_scoring.nightly.run import NightlyRun
 
 WAIT_SECONDS = 2.0
-_PR_SET_PDEATHSIG = 1
 
 
 def _upgrade(settings: Settings, _: argparse.Namespace) -> None:
@@ -90,20 +88,11 @@ def _run(settings: Settings, arguments: argparse.Namespace) -> None:
 
 def _work(settings: Settings, arguments: argparse.Namespace) -> None:
     if arguments.parent is not None:
-        _end_with(arguments.parent)
+        die_with_parent(arguments.parent)
     from clip_scoring.nightly.run import open_run  # noqa: PLC0415  # as above
 
     with open_run(settings, run_key=arguments.run_key) as run:
         _score_shards(run, arguments.weights, arguments.processes)
-
-
-def _end_with(parent: int) -> None:
-    """Ask the kernel to kill this helper with the command that started it, see prctl(2)."""
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it went before that
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _score_shards(run: NightlyRun, weights: str | None, processes: int) -> None:

@@ -8,6 +8,7 @@ import shutil
 import stat
 from pathlib import Path
 
+from clip_scoring.display import redacted_cell
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.settings.registrations import FilePlace
 from clip_scoring.sources.stored_objects import one_line
@@ -27,7 +28,7 @@ def look_into_csv(place: FilePlace) -> int:
         raise ObjectUnreadable(f"{place.path}: the header: {broken}") from broken
     for name in (place.image, place.caption, place.key):
         if name is not None and name not in columns:
-            known = one_line(", ".join(columns)) or "none: it is empty"
+            known = one_line(", ".join(map(redacted_cell, columns))) or "none: it is empty"
             raise ObjectUnreadable(f"{place.path} has no column {name!r}, its columns: {known}")
     return found.st_size
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from secrets import token_hex
 from typing import Protocol
+
+from clip_scoring.filesystem import atomic_path
 
 Write = Callable[[Path], int]
 """Writes a new file and returns its number of rows."""
@@ -38,22 +38,6 @@ class FolderExports:
         """Write beside the file, then rename; what a killed attempt left there is removed."""
         target = self.folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        for left in target.parent.glob(f".{target.name}.*.part"):
-            left.unlink(missing_ok=True)
-        part = target.with_name(f".{target.name}.{token_hex(4)}.part")
-        try:
+        with atomic_path(target) as part:
             rows = write(part)
-            _sync(part)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-        _sync(target.parent)
         return Exported(target.absolute().as_uri(), rows)
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

@@ -23,7 +23,7 @@ from clip_scoring.files.labels import (
 )
 from clip_scoring.files.reader import CsvFile, CsvReading, CsvRow
 from clip_scoring.files.score import Progress, Stopping, Watch
-from clip_scoring.files.writer import written_whole
+from clip_scoring.filesystem import atomic_writer
 from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
@@ -55,7 +55,7 @@ class LabelOptions:
         return options_of(cls, {"file": FileOptions.of(given), **own})
 
     @property
-    def written_to(self) -> Path:
+    def output_path(self) -> Path:
         """The output: `IMAGES_classified.csv` beside IMAGES.csv unless another was named."""
         if self.file.output is not None:
             return self.file.output
@@ -110,7 +110,7 @@ class Classification:
         self._image = self._file.place(given.image)
         self._folder = str(given.path.absolute().parent)
         self._layout = _layout(self._file, self._labels, options)
-        require_place(options.written_to, self._layout, source=given.path, force=given.force)
+        require_place(options.output_path, self._layout, source=given.path, force=given.force)
         self._scorer = scorer or Scorer(**choices)
 
     def run(self, *, watch: Watch, stopping: Stopping) -> Classified:
@@ -119,8 +119,8 @@ class Classification:
         `watch` is told after each batch. Raises Interrupted when `stopping`, with nothing written.
         """
         # Asked for the device it opens everything, which the threads of the loader must not do.
-        found = Classified(self._options.written_to, self._scorer.device)
-        with written_whole(found.output) as stream, closing(self._file.rows()) as rows:
+        found = Classified(self._options.output_path, self._scorer.device)
+        with atomic_writer(found.output) as stream, closing(self._file.rows()) as rows:
             verdicts = self._verdicts(rows, found, watch, stopping)
             write_labelled(stream, verdicts, self._layout)
         return found
@@ -207,7 +207,7 @@ def _prompts(labels: Mapping[str, int], options: LabelOptions) -> Sequence[Seque
 
 def _layout(file: CsvFile, labels: Sequence[str], options: LabelOptions) -> LabelLayout:
     given, dialect = options.file, file.dialect
-    if options.written_to.suffix.lower() == ".tsv":
+    if options.output_path.suffix.lower() == ".tsv":
         dialect = replace(dialect, delimiter="\t")
     return LabelLayout(
         file.columns, dialect, labels, options.top, given.column_prefix, given.excel_safe

@@ -8,7 +8,7 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from io import BufferedReader, FileIO
 from itertools import islice
@@ -20,6 +20,7 @@ from zlib import crc32
 import numpy as np
 
 from clip_scoring.errors import JournalBusy, SettingsInvalid
+from clip_scoring.filesystem import named_errors, sync_folder
 from clip_scoring.metrics import Measures
 from clip_scoring.records import Outcome, Reason, Rejection, Score
 
@@ -359,23 +360,3 @@ def _outcomes(tree: Mapping[str, Any]) -> list[Outcome]:
     for at, (reason, detail) in tree.get("rejections", {}).items():
         found[int(at)] = Rejection(Reason(reason), detail)
     return found
-
-
-@contextmanager
-def named_errors(path: Path) -> Iterator[None]:
-    """Errors of writing name the file, which the system does only for those of opening."""
-    try:
-        yield
-    except OSError as failed:
-        if failed.filename is not None:
-            raise
-        raise OSError(failed.errno, failed.strerror, str(path)) from failed
-
-
-def sync_folder(folder: Path) -> None:
-    """The names in the folder are on the disk when this returns."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,6 +15,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from clip_scoring.display import redacted_cell
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable, SettingsInvalid
 from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
 from clip_scoring.sources.lines import LIMIT_BYTES, lines_of
@@ -98,7 +99,7 @@ class CsvFile:
         times = list(self.columns).count(column)
         if times == 1:
             return self.columns.index(column)
-        known = one_line(", ".join(map(repr, self.columns)))
+        known = one_line(", ".join(repr(redacted_cell(each)) for each in self.columns))
         if times:
             raise SettingsInvalid(f"{self.path} has {times} columns {column!r}: rename all but one")
         raise SettingsInvalid(f"{self.path} has no column {column!r}, only {known}")

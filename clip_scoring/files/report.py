@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from clip_scoring.display import redacted_cell
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.files import file_metrics
 from clip_scoring.files.score import FileResult, FileScoring
 from clip_scoring.files.tally import MATRIX_PAIRS, ScoredPair
-from clip_scoring.files.writer import require_apart, write_whole
+from clip_scoring.files.writer import require_apart
+from clip_scoring.filesystem import atomic_write
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Rejection
 from clip_scoring.settings.file_options import FileOptions
@@ -30,7 +32,7 @@ _QUALITY = 85
 def require_places(options: FileOptions, metrics: Path | None, report: Path | None) -> None:
     """Raise SettingsInvalid, before anything is scored, for what cannot be written there."""
     if metrics is not None:
-        require_apart(options.path, options.written_to, options.journal, *metrics_paths(metrics))
+        require_apart(options.path, options.output_path, options.journal, *metrics_paths(metrics))
     if report is not None and report.exists() and not report.is_dir():
         raise SettingsInvalid(f"report {report} is no folder")
 
@@ -53,8 +55,8 @@ def write_metrics(result: FileResult, path: Path) -> None:
     """JSON to the path, and text beside it."""
     metrics = _metrics(result)
     tree, text = metrics_paths(path)
-    write_whole(tree, file_metrics.as_json(metrics))
-    write_whole(text, file_metrics.as_text(metrics))
+    atomic_write(tree, file_metrics.as_json(metrics))
+    atomic_write(text, file_metrics.as_text(metrics))
 
 
 def write_report(scoring: FileScoring, result: FileResult, folder: Path) -> Path:
@@ -71,7 +73,11 @@ def write_report(scoring: FileScoring, result: FileResult, folder: Path) -> Path
         images = scoring.images(pairs)
         return [
             ReportPair(
-                each.name, each.image_uri, each.caption, each.similarity, _picture(images[at])
+                redacted_cell(each.name),
+                each.image_uri,
+                each.caption,
+                each.similarity,
+                _picture(images[at]),
             )
             for at, each in enumerate(pairs)
         ]
@@ -87,7 +93,7 @@ def write_report(scoring: FileScoring, result: FileResult, folder: Path) -> Path
         highest=shown(tally.highest),
         random=shown(tally.drawn),
         matrix=matrix,
-        matrix_names=[each.name for each in compared],
+        matrix_names=[redacted_cell(each.name) for each in compared],
     )
     return write(figures, folder)
 

@@ -25,8 +25,8 @@ from clip_scoring.files.writer import (
     format_of,
     require_apart,
     require_place,
-    written_whole,
 )
+from clip_scoring.filesystem import atomic_writer
 from clip_scoring.fingerprint import Fingerprint
 from clip_scoring.metrics import Measures
 from clip_scoring.ports import DecodedImage
@@ -85,8 +85,8 @@ class FileScoring:
         self._journal: Journal | None = None
         self._shares: deque[float] = deque()
         """Of the file, up to each batch that was read and is not scored yet."""
-        self._write = format_of(options.written_to)
-        require_apart(options.path, options.written_to, options.journal)
+        self._write = format_of(options.output_path)
+        require_apart(options.path, options.output_path, options.journal)
         self.scorer = scorer or Scorer(**choices)
         folder = str(options.path.absolute().parent)
         # Relative paths begin beside the file, or at the image root, which the loader sees to.
@@ -102,7 +102,7 @@ class FileScoring:
             options.excel_safe,
             self.scorer.fingerprint.digest,
         )
-        require_place(options.written_to, self._layout)
+        require_place(options.output_path, self._layout)
         self._require_room()
 
     def run(self, *, watch: Watch, stopping: Stopping) -> FileResult:
@@ -168,12 +168,12 @@ class FileScoring:
         """Say at once that the output exists, not after hours."""
         options = self.options
         kept = options.resume and options.journal.exists()
-        if options.written_to.exists() and not options.force and not kept:
-            raise SettingsInvalid(f"{options.written_to} exists: --force overwrites it")
+        if options.output_path.exists() and not options.force and not kept:
+            raise SettingsInvalid(f"{options.output_path} exists: --force overwrites it")
 
     def _require_own_output(self, journal: Journal) -> None:
         """Only an output that was made of this very journal is replaced without being asked."""
-        output = self.options.written_to
+        output = self.options.output_path
         if self.options.force or not output.exists():
             return
         # Of a retry that was interrupted there is still the output that was made before it.
@@ -231,12 +231,12 @@ class FileScoring:
         """Write the output unless it is there, and count what is in it."""
         tally = Tally(Random(self.options.seed or 0).random)
         rows = self._counted(tally, journal)
-        output = self.options.written_to
+        output = self.options.output_path
         if output.exists() and _is_of(journal, output):
             for _ in rows:
                 pass
         else:
-            with written_whole(output) as stream:
+            with atomic_writer(output) as stream:
                 self._write(stream, rows, self._layout)
                 stream.seek(0)
                 journal.note_output(file_digest(stream, "sha256").hexdigest())

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.files.csv_writer import CsvWriter
-from clip_scoring.files.journal import named_errors, sync_folder
 from clip_scoring.files.reader import CsvFile
 from clip_scoring.files.splitting import parse_names, parse_ratios, part_of, usual_names
+from clip_scoring.filesystem import atomic_writers
 from clip_scoring.settings.file_options import FileOptions
 
 
@@ -72,29 +71,9 @@ def split_file(options: SplitOptions) -> list[Part]:
         delimiter=given.delimiter,
         has_header=given.has_header,
     )
-    with written_together(outputs) as streams:
+    with atomic_writers(outputs) as streams:
         rows = _distribute(file, options, streams)
     return [Part(path, count) for path, count in zip(outputs, rows, strict=True)]
-
-
-@contextmanager
-def written_together(paths: Sequence[Path]) -> Iterator[list[BinaryIO]]:
-    """A stream for each path in one folder; renamed when the content of all is on the disk."""
-    folder = paths[0].parent
-    parts = [path.with_name(f"{path.name}.part") for path in paths]
-    try:
-        with named_errors(folder), ExitStack() as opened:
-            streams: list[BinaryIO] = [opened.enter_context(each.open("wb")) for each in parts]
-            yield streams
-            for stream in streams:
-                stream.flush()
-                os.fsync(stream.fileno())
-        for part, path in zip(parts, paths, strict=True):
-            part.replace(path)
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
-    sync_folder(folder)
 
 
 def _distribute(file: CsvFile, options: SplitOptions, streams: Sequence[BinaryIO]) -> Sequence[int]:

@@ -6,9 +6,7 @@ import gzip
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from io import BufferedRandom
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -17,8 +15,8 @@ import numpy as np
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.files.csv_writer import CsvWriter
-from clip_scoring.files.journal import named_errors, sync_folder
 from clip_scoring.files.reader import DELIMITERS, CsvRow, Dialect
+from clip_scoring.filesystem import unfinished
 from clip_scoring.records import Outcome, Rejection, Score
 from clip_scoring.similarity import clip_score, similarity_01
 from clip_scoring.sources.stored_objects import one_line
@@ -86,39 +84,10 @@ def require_apart(read: Path, *written: Path) -> None:
     """Raise SettingsInvalid where writing one of these files would destroy another one."""
     taken = {os.path.realpath(read): "the input"}
     for path in written:
-        for each in (path, _part(path)):
+        for each in (path, unfinished(path)):
             if owner := taken.get(os.path.realpath(each)):
                 raise SettingsInvalid(f"{each} would be written over {owner}: name another file")
             taken[os.path.realpath(each)] = str(path)
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[BufferedRandom]:
-    """A stream whose content is at the path, by rename, when all of it is on the disk.
-
-    Whoever uses it may do what has to be done before the rename when the content is complete.
-    """
-    part = _part(path)
-    try:
-        with named_errors(part), part.open("w+b") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def _part(path: Path) -> Path:
-    """Where it is written before it is whole."""
-    return path.with_name(f"{path.name}.part")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Put a text at the path, by rename."""
-    with written_whole(path) as stream:
-        stream.write(text.encode())
 
 
 def values_of(outcome: Outcome) -> Values:

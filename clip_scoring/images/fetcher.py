@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from clip_scoring.display import address
 from clip_scoring.images.budget import Share
 from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.local import LocalImages
@@ -88,7 +89,13 @@ class Fetcher:
                 raise Refused(Reason.URI_FORBIDDEN, "the source has no image_buckets")
             case "file" | "":
                 return await self._files.fetch(path, share, limit=MAX_BYTES)
-        raise Refused(Reason.URI_FORBIDDEN, f"scheme {scheme[:20]!r} is not supported")
+        raise Refused(Reason.URI_FORBIDDEN, f"{_shown(scheme, uri)} is not supported")
+
+
+def _shown(scheme: str, uri: str) -> str:
+    """What stands before the first colon, unless it is a part of a login."""
+    is_scheme = address(uri).lower().startswith(f"{scheme}:")
+    return f"scheme {scheme[:20]!r}" if is_scheme else "an address without a scheme"
 
 
 def located(uri: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clip_scoring.display import redacted
 from clip_scoring.records import Reason, Rejection
 
 
@@ -10,4 +11,4 @@ class Refused(Exception):
 
     def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:
         super().__init__(f"{reason}: {detail}")
-        self.rejection = Rejection(reason, detail[:200], retry_after)
+        self.rejection = Rejection(reason, redacted(detail)[:200], retry_after)

@@ -11,13 +11,13 @@ from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.errors import ShardLost
 from clip_scoring.nightly.worker import open_worker
 from clip_scoring.planning import judge_run
+from clip_scoring.processes import is_dead
 from clip_scoring.quality import Gates
 from clip_scoring.runs import Left, Run, RunSummary
 from clip_scoring.scoring import ShardResult, score_shard
 from clip_scoring.settings.environment import Settings
 from clip_scoring.stages import ScoredBatch
 from clip_scoring.wiring import current_database, open_source
-from clip_scoring.workers import is_dead
 
 Committed = Callable[[ScoredBatch], None]
 _NO_GATES = Gates()

@@ -9,6 +9,7 @@ from clip_scoring.database.connection import Database
 from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import WeightsInvalid
 from clip_scoring.models.weights import Weights
+from clip_scoring.processes import this_worker
 from clip_scoring.runs import Plan, Run
 from clip_scoring.scoring import Worker
 from clip_scoring.settings.environment import Settings
@@ -20,7 +21,6 @@ from clip_scoring.wiring import (
     open_scorer,
     open_source,
 )
-from clip_scoring.workers import this_worker
 
 _RECORDS_WORTH_A_PROCESS = 200
 

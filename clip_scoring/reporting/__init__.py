@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clip_scoring.filesystem import atomic_write
 from clip_scoring.reporting import plots
 from clip_scoring.reporting.figures import ReportFigures, ReportPair
-from clip_scoring.reporting.files import write_whole
 from clip_scoring.reporting.page import page
 from clip_scoring.reporting.palette import DARK, LIGHT, Palette
 from clip_scoring.reporting.sheets import contact_sheet
@@ -29,8 +29,8 @@ def write_report(figures: ReportFigures, folder: Path) -> Path:
         if picture is None:
             (folder / name).unlink(missing_ok=True)
         else:
-            write_whole(folder / name, picture)
-    write_whole(folder / PAGE, content)
+            atomic_write(folder / name, picture)
+    atomic_write(folder / PAGE, content)
     return folder / PAGE
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 
-from clip_scoring.reporting.texts import visible
+from clip_scoring.display import visible
 
 FONT = "DejaVu Sans"
 MISSING = "□"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from clip_scoring.reporting import retrieval, texts
+from clip_scoring import display
+from clip_scoring.reporting import retrieval
 from clip_scoring.reporting.distribution import described
 from clip_scoring.reporting.figures import ReportFigures, ReportPair
 from clip_scoring.reporting.plots import by_frequency
@@ -39,8 +40,8 @@ environment = Environment(
 environment.filters |= {
     each.__name__: each
     for each in (
-        texts.number, texts.rate, texts.percent, texts.similarity, texts.duration,
-        texts.visible, texts.shortened, texts.address, clip_score,
+        display.number, display.rate, display.percent, display.similarity, display.duration,
+        display.visible, display.shortened, display.address, clip_score,
     )
 }  # fmt: skip
 environment.filters["base64"] = lambda content: b64encode(content).decode()

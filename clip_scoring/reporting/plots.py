@@ -11,8 +11,9 @@ from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
+from clip_scoring import display
 from clip_scoring.quality import Histogram
-from clip_scoring.reporting import retrieval, texts
+from clip_scoring.reporting import retrieval
 from clip_scoring.reporting.canvas import blank, headline, name_axes, plain_axes, png
 from clip_scoring.reporting.distribution import Distribution, bars, described
 from clip_scoring.reporting.lettering import FONT, drawable
@@ -21,7 +22,7 @@ from clip_scoring.reporting.palette import Palette
 _WIDTH, _HEIGHT = 6.4, 3.9
 _MOST_POINTS = 2000
 _MOST_NAMES = 24
-_COUNTS = FuncFormatter(lambda value, _: texts.number(round(value)))
+_COUNTS = FuncFormatter(lambda value, _: display.number(round(value)))
 
 
 def distribution(histogram: Histogram, palette: Palette) -> bytes | None:
@@ -65,8 +66,8 @@ def throughput(points: Sequence[tuple[float, int]], palette: Palette) -> bytes |
     axes.set_xlim(0, times[-1] * 1.03 or 1)
     _count_upwards(axes, outcomes)
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    pace = f"{texts.rate(outcomes / seconds)} outcomes/s on average" if seconds else ""
-    title = f"{_counted(outcomes, 'outcome')} in {texts.duration(seconds)}"
+    pace = f"{display.rate(outcomes / seconds)} outcomes/s on average" if seconds else ""
+    title = f"{_counted(outcomes, 'outcome')} in {display.duration(seconds)}"
     headline(axes, palette, title, pace)
     name_axes(axes, palette, f"{name} since the start", "outcomes committed")
     return png(figure)
@@ -83,11 +84,11 @@ def rejections(reasons: Mapping[str, int], palette: Palette) -> bytes | None:
     places = range(len(ranked))
     drawn = axes.barh(places, [count for _, count in ranked], 0.66, color=palette.bad)
     axes.bar_label(
-        drawn, [texts.number(count) for _, count in ranked], padding=4,
+        drawn, [display.number(count) for _, count in ranked], padding=4,
         color=palette.text, fontsize=9, family=FONT,
     )  # fmt: skip
     axes.set_yticks(
-        places, [drawable(texts.shortened(reason, 40)) for reason, _ in ranked], parse_math=False
+        places, [drawable(display.shortened(reason, 40)) for reason, _ in ranked], parse_math=False
     )
     axes.tick_params(axis="y", labelcolor=palette.text)
     axes.set_ylim(len(ranked) - 0.4, -0.6)
@@ -122,7 +123,7 @@ def matrix(
     )
     headline(
         axes, palette, f"{pairs} images × {pairs} captions",
-        f"own caption first: {texts.percent(forth)} · own image first: {texts.percent(back)}",
+        f"own caption first: {display.percent(forth)} · own image first: {display.percent(back)}",
     )  # fmt: skip
     name_axes(axes, palette, "caption", "image")
     return png(figure)
@@ -135,7 +136,7 @@ def by_frequency(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _counted(count: int, what: str) -> str:
-    return f"{texts.number(count)} {what}{'' if count == 1 else 's'}"
+    return f"{display.number(count)} {what}{'' if count == 1 else 's'}"
 
 
 def _count_upwards(axes: Axes, most: int) -> None:
@@ -156,7 +157,7 @@ def _mark(axes: Axes, known: Distribution, palette: Palette) -> None:
     ):
         axes.axvline(
             value, color=colour, linewidth=1.8, linestyle=dashes,
-            label=f"{name} {texts.similarity(value)}",
+            label=f"{name} {display.similarity(value)}",
         )  # fmt: skip
 
 
@@ -198,7 +199,7 @@ def _colour_bar(figure: Figure, shown: AxesImage, palette: Palette) -> None:
 def _name_pairs(axes: Axes, names: Sequence[str], pairs: int) -> None:
     """By name where there is room for all, else some by number, counted from 1."""
     if names and pairs <= _MOST_NAMES:
-        places, labels = [*range(pairs)], [drawable(texts.shortened(each, 20)) for each in names]
+        places, labels = [*range(pairs)], [drawable(display.shortened(each, 20)) for each in names]
         turned = 60
     else:
         step = next(each for each in (1, 5, 10, 25, 50) if pairs <= 8 * each)

@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox, TransformedBbox
 from numpy.typing import NDArray
 from PIL import Image
 
-from clip_scoring.reporting import texts
+from clip_scoring import display
 from clip_scoring.reporting.canvas import Inches, blank, png
 from clip_scoring.reporting.figures import ReportPair
 from clip_scoring.reporting.lettering import FONT, drawable
@@ -96,7 +96,7 @@ def _paste(axes: Axes, pair: ReportPair, palette: Palette, *, left: Inches, top:
         Bbox([[left, top], [left + _ACROSS - 0.05, top + _DOWN]]), axes.transData
     )
     axes.text(
-        left, top + _SIDE + 0.2, texts.similarity(pair.similarity), fontsize=9.5,
+        left, top + _SIDE + 0.2, display.similarity(pair.similarity), fontsize=9.5,
         fontweight="bold", color=palette.text, family=FONT,
     )  # fmt: skip
     axes.text(
@@ -117,5 +117,5 @@ def _hang(axes: Axes, pixels: NDArray[np.uint8], *, left: Inches, top: Inches) -
 
 
 def _wrapped(caption: str) -> str:
-    line = drawable(texts.shortened(caption))
+    line = drawable(display.shortened(caption))
     return "\n".join(textwrap.wrap(line, 27, max_lines=4, placeholder=" …"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from clip_scoring.records import CAPTION_LIMIT_BYTES, Reason
-from clip_scoring.sample.files import write_whole
+from clip_scoring.sample.files import write_padded
 
 _FOLDER = "bad"
 _CAPTION = "a red circle on a white background"
@@ -34,7 +34,7 @@ class BadRecord:
 
 def bad_records(folder: Path) -> list[BadRecord]:
     """Writes the files of the bad records below `folder` and returns the 20 records."""
-    write_whole(folder / _FOLDER / "fine.jpg", _jpeg())
+    write_padded(folder / _FOLDER / "fine.jpg", _jpeg())
     return [*_bad_files(folder), *_bad_addresses(folder), *_bad_captions()]
 
 
@@ -51,8 +51,8 @@ def _bad_files(folder: Path) -> list[BadRecord]:
         "portable-pixmap.jpg": (_pixmap(), Reason.IMAGE_FORMAT_FORBIDDEN),
     }
     for name, (content, _) in contents.items():
-        write_whole(folder / _FOLDER / name, content)
-    write_whole(folder / _FOLDER / "padded.jpg", jpeg, padded_to=_OVER_THE_LIMIT_BYTES)
+        write_padded(folder / _FOLDER / name, content)
+    write_padded(folder / _FOLDER / "padded.jpg", jpeg, padded_to=_OVER_THE_LIMIT_BYTES)
     return [
         *(
             BadRecord(f"{_FOLDER}/{name}", _CAPTION, reason)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from clip_scoring.sample.bad_records import bad_records
 from clip_scoring.sample.drawing import render
-from clip_scoring.sample.files import write_whole
+from clip_scoring.sample.files import write_padded
 from clip_scoring.sample.scene_captions import caption_of
 from clip_scoring.sample.scenes import Pattern, Scene, random_scene
 
@@ -83,7 +83,7 @@ def write_manifest(folder: Path, records: list[SampleRecord]) -> Path:
     """Writes the fields of `records` to `records.json` in `folder` and returns its path."""
     rows = [{**asdict(record), "created_at": record.created_at.isoformat()} for record in records]
     path = folder / MANIFEST
-    write_whole(path, (json.dumps(rows, indent=1) + "\n").encode("ascii"))
+    write_padded(path, (json.dumps(rows, indent=1) + "\n").encode("ascii"))
     return path
 
 
@@ -127,5 +127,5 @@ def _drawn_record(folder: Path, key: int, kind: SampleKind, rng: random.Random) 
     written = io.BytesIO()
     picture.save(written, encoding, quality=82)
     address = f"{_IMAGES}/{key:03}.{encoding.replace('jpeg', 'jpg')}"
-    write_whole(folder / address, written.getvalue())
+    write_padded(folder / address, written.getvalue())
     return SampleRecord(key, address, caption_of(told, rng), created_at(key), kind, None)

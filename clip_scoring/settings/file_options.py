@@ -68,7 +68,7 @@ class FileOptions:
         return self.caption_column or ("caption" if self.has_header else "2")
 
     @property
-    def written_to(self) -> Path:
+    def output_path(self) -> Path:
         """The output: `PAIRS_scored.csv` beside PAIRS.csv unless another was named."""
         if self.output is not None:
             return self.output
@@ -80,7 +80,7 @@ class FileOptions:
     @property
     def journal(self) -> Path:
         """Beside the output."""
-        return self.written_to.with_name(f"{self.written_to.name}.journal")
+        return self.output_path.with_name(f"{self.output_path.name}.journal")
 
     def worded(self, caption: str) -> str:
         """The caption as it is scored; an empty one stays empty."""

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar
 
+from clip_scoring.display import redacted_cell
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
 from clip_scoring.sources.lines import read_lines, survey_text
@@ -96,7 +97,9 @@ class _Header:
         if any(_FOREIGN.search(each) for each in (*pair, name or "")):
             return Row.flawed(number, f"line {record.first.number}: not UTF-8")
         if name is not None and not _NAME.fullmatch(name):
-            return Row.flawed(number, f"line {record.first.number}: {name!r} is no id")
+            return Row.flawed(
+                number, f"line {record.first.number}: {redacted_cell(name)!r} is no id"
+            )
         return Row(number, *pair, name=name)
 
 
@@ -115,7 +118,7 @@ def _place(columns: list[str], name: str, uri: str) -> int:
         case 1:
             return columns.index(name)
         case 0:
-            known = one_line(", ".join(map(repr, columns)))
+            known = one_line(", ".join(repr(redacted_cell(each)) for each in columns))
             raise ObjectUnreadable(f"{uri} has no column {name!r}, only {known}")
         case times:
             raise ObjectUnreadable(f"{uri} has {times} columns {name!r}: rename all but one")

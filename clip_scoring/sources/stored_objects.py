@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
+from clip_scoring.display import redacted
 from clip_scoring.metrics import Measures
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.runs import Window
@@ -137,5 +138,5 @@ class RowFormat(Protocol):
 
 
 def one_line(text: str) -> str:
-    """At most 200 printable characters, whatever came in."""
-    return "".join(each if each.isprintable() else "?" for each in text[:200])
+    """At most 200 printable characters without secrets of addresses, whatever came in."""
+    return "".join(each if each.isprintable() else "?" for each in redacted(text)[:200])

@@ -15,6 +15,7 @@ from airflow.sdk.log import mask_secret
 
 from clip_airflow.links import run_page
 from clip_airflow.params import options_of
+from clip_scoring.display import redacted
 from clip_scoring.errors import ClipScoringError, SettingsInvalid
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def failure_message(context: Context) -> Message:
     run_key = f"{context['dag'].dag_id}/{context['run_id']}"
     figures: dict[str, Any] = next(iter(_left_behind(context, "finish", FIGURES)), {})
     words = [f"{task}: {word}" for task in _TASKS for word in _left_behind(context, task, FAILURE)]
-    failures = (*figures.get("failures", ()), *_at_most(words))
+    failures = tuple(map(redacted, (*figures.get("failures", ()), *_at_most(words))))
     return Message(
         subject=f"{run_key} failed",
         facts={

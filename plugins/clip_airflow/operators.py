@@ -14,9 +14,11 @@ from clip_airflow.connections import worker_settings
 from clip_airflow.links import RunLink, ShardLink
 from clip_airflow.metrics import tell_batches, tell_left
 from clip_airflow.notify import FAILURE, FIGURES, figures_of
-from clip_airflow.orphans import die_with_parent, is_supervised
+from clip_airflow.orphans import is_supervised
 from clip_airflow.params import options_of, run_key_of, trigger_of
+from clip_scoring.display import redacted
 from clip_scoring.errors import ClipScoringError, RunFailed
+from clip_scoring.processes import die_with_parent
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -37,7 +39,7 @@ def _leaving_word(context: Context) -> Iterator[None]:
     try:
         yield
     except ClipScoringError as error:
-        context["ti"].xcom_push(key=FAILURE, value=str(error))
+        context["ti"].xcom_push(key=FAILURE, value=redacted(str(error)))
         raise
 
 
@@ -94,7 +96,7 @@ class ScoreShardOperator(BaseOperator):
         from clip_scoring.nightly.run import open_run  # noqa: PLC0415
 
         if is_supervised():
-            die_with_parent()
+            die_with_parent()  # the fence would refuse its commits anyway: this saves the work
         with _leaving_word(context):
             options = options_of(context)
             with open_run(worker_settings(), run_key=run_key_of(context)) as run:

@@ -1,13 +1,6 @@
-"""A task whose supervisor was killed must not work on."""
+"""Whether a task has a supervisor, without which it must not work on."""
 
 from __future__ import annotations
-
-import ctypes
-import os
-import signal
-import sys
-
-_PR_SET_PDEATHSIG = 1
 
 
 def is_supervised() -> bool:
@@ -16,17 +9,3 @@ def is_supervised() -> bool:
     from airflow.sdk.execution_time.comms import CommsDecoder  # noqa: PLC0415
 
     return isinstance(getattr(task_runner, "SUPERVISOR_COMMS", None), CommsDecoder)
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process as soon as the thread that started it is gone.
-
-    In Airflow that is the main thread of the task's supervisor. The fence would refuse its commits
-    anyway; this saves the work. On Linux only, see prctl(2).
-    """
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it went between the two calls
-        os.kill(os.getpid(), signal.SIGKILL)

@@ -18,7 +18,7 @@ from tests.dags.night import Night, wait_for
 REPOSITORY = Path(__file__).parents[2]
 CHILD = """
 import sys
-from clip_airflow.orphans import die_with_parent
+from clip_scoring.processes import die_with_parent
 {call}
 print("ready", flush=True)
 for line in sys.stdin:

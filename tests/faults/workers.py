@@ -22,12 +22,12 @@ from clip_scoring.errors import DatabaseUnreachable, Interrupted, ShardLost
 from clip_scoring.metrics import Measures
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import DecodedImage
+from clip_scoring.processes import is_dead, this_worker
 from clip_scoring.records import Key, Outcome, Record
 from clip_scoring.runs import Run
 from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.shards import Claim
 from clip_scoring.sources.table import PostgresSource
-from clip_scoring.workers import is_dead, this_worker
 from tests.faults.mutants import Rule
 from tests.world import SyntheticLoader
 

@@ -21,7 +21,7 @@ from jinja2 import UndefinedError
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from clip_scoring.reporting import ReportFigures, ReportPair, plots, retrieval, texts, write_report
+from clip_scoring.reporting import ReportFigures, ReportPair, plots, retrieval, write_report
 from clip_scoring.reporting.distribution import Bar, bars, described
 from clip_scoring.reporting.lettering import drawable
 from clip_scoring.reporting.page import environment
@@ -203,37 +203,6 @@ def test_bars_are_at_most_100_on_round_numbers_and_lose_no_pair() -> None:
 
 
 # Texts
-
-
-@pytest.mark.parametrize(
-    ("uri", "written"),
-    [
-        ("https://me:secret@host/a.jpg?X-Signature=secret#part", "https://host/a.jpg?…"),
-        ("https://me:se@cret@host:8080/a@2x.jpg", "https://host:8080/a@2x.jpg"),
-        ("https://me:pass#word@host/a.jpg", "https://…"),
-        ("http://me:secret@[broken?secret", "http://…?…"),
-        ("http://[::1]:80/a.jpg", "http://[::1]:80/a.jpg"),
-        ("//me:secret@host/a.jpg", "//host/a.jpg"),
-        ("s3://bucket/a.jpg?versionId=secret", "s3://bucket/a.jpg?…"),
-        ("images//ä@2x.jpg", "images//ä@2x.jpg"),
-    ],
-)
-def test_addresses_are_written_without_their_secrets(uri: str, written: str) -> None:
-    assert texts.address(uri) == written
-
-
-@pytest.mark.parametrize(
-    ("seconds", "written"),
-    [(0.04, "0.0 s"), (59, "59 s"), (125, "2 min 05 s"), (3599.7, "1 h 00 min")],
-)
-def test_durations_have_the_units_that_matter(seconds: float, written: str) -> None:
-    assert texts.duration(seconds) == written
-
-
-def test_a_similarity_has_four_digits_and_a_minus() -> None:
-    assert [texts.similarity(value) for value in (-0.36234, -0.00001, 1)] == [
-        "−0.3623", "0.0000", "1.0000",
-    ]  # fmt: skip
 
 
 def test_pictures_show_hidden_characters_by_code_and_others_as_a_box() -> None:

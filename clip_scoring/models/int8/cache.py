@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Collection, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 from clip_scoring.errors import SettingsInvalid
+from clip_scoring.filesystem import atomic_write, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -48,33 +48,17 @@ def _publish(files: Mapping[str, bytes], folder: Path, room: Path) -> None:
     fresh = room / "fresh"
     fresh.mkdir()
     for name, content in {**files, _MANIFEST: _manifest(files)}.items():
-        _write(fresh / name, content)
-    _sync(fresh)
+        atomic_write(fresh / name, content)
     while not _moved(fresh, folder):
         if read_export(folder, files) is not None:
             return
         _discard(folder, room)
-    _sync(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _manifest(files: Mapping[str, bytes]) -> bytes:
     digests = {name: sha256(content).hexdigest() for name, content in files.items()}
     return json.dumps(digests, indent=1, sort_keys=True).encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _moved(fresh: Path, folder: Path) -> bool:

@@ -9,6 +9,7 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from clip_airflow.web import figures, texts
+from clip_scoring import display
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).with_name("templates")),
@@ -20,8 +21,9 @@ _environment = Environment(
 _environment.filters |= {
     each.__name__: each
     for each in (
-        texts.last_day, texts.number, texts.percent, texts.similarity, texts.instant, texts.seconds,
-        texts.visible, texts.shortened, texts.address,
+        texts.last_day, texts.instant,
+        display.number, display.percent, display.similarity,
+        display.visible, display.shortened, display.address, display.redacted,
         figures.timeline_chart, figures.distribution_chart, figures.stages_chart,
     )
 }  # fmt: skip

@@ -1,11 +1,15 @@
-"""Names of worker processes, by which others on the same machine see whether they still live."""
+"""Worker processes: names by which others see whether they live, and an end with the parent."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
+import sys
 from pathlib import Path
 
+_PR_SET_PDEATHSIG = 1
 _START_TIME_FIELD = 19
 """Of `/proc/PID/stat`, counted behind the command's closing parenthesis (proc(5), field 22)."""
 
@@ -22,6 +26,20 @@ def is_dead(worker: str) -> bool:
     if len(parts) != 3 or parts[0] != _machine() or not parts[1].isdigit():
         return False
     return _started(int(parts[1])) != parts[2]
+
+
+def die_with_parent(parent: int | None = None) -> None:
+    """Ask the kernel to kill this process as soon as the thread that started it is gone.
+
+    `parent` is the process that must still live; who knows no number means the parent of now. On
+    Linux only, see prctl(2); elsewhere an orphan works on.
+    """
+    if sys.platform != "linux":
+        return
+    expected = os.getppid() if parent is None else parent
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != expected:  # it went before the call
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _machine() -> str:
