@@ -122,7 +122,7 @@ def score(path: Path) -> None:
     options = FileOptions.of({"path": path, "force": True, "resume": False})
     with closing(FileScoring(options, {}, InstantScorer(batch_size=BATCH))) as scoring:  # type: ignore[arg-type]
         result = scoring.run(watch=lambda _: None, stopping=lambda: False)
-        scoring.settle(result)
+        scoring.discard_journal_if_clean(result)
     seconds = perf_counter() - started
     status = Path("/proc/self/status").read_text()
     peak_kb = int(status.partition("VmHWM:")[2].split()[0])

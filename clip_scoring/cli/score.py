@@ -140,7 +140,7 @@ def _add_resume(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--resume",
         action=argparse.BooleanOptionalAction,
-        help="resume an interrupted call (default), or start again from the first row",
+        help="resume an interrupted call (default), or restart from the first row",
     )
     group.add_argument(
         "--retry-rejected",
@@ -178,7 +178,7 @@ def _score(_: Settings, arguments: argparse.Namespace) -> None:
         _write_more(scoring, result, given)
         if not given.get("quiet"):
             say(_summary(result, options))
-        scoring.settle(result)
+        scoring.discard_journal_if_clean(result)
     rate, limit = result.tally.rejection_rate, options.max_rejection_rate
     if limit is not None and rate > limit:
         raise RunFailed(f"rejection rate {rate:.4f} above the limit {limit}")

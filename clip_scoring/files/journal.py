@@ -27,14 +27,14 @@ from clip_scoring.records import Outcome, Reason, Rejection, Score
 _FORMAT, _BLOCK = 2, 256
 _SUM_BYTES, _START = 8, b' {"journal":'
 """How the first line begins: its checksum, then this."""
-Place = int
-"""The place of a row among those that are scored, from 0."""
+RowIndex = int
+"""The index of a row among those that are scored, from 0."""
 
 
 class Entry(NamedTuple):
     """One batch: its rows by place, ascending, their outcomes, and what scoring them took."""
 
-    places: Sequence[Place]
+    places: Sequence[RowIndex]
     outcomes: Sequence[Outcome]
     measures: Measures
 
@@ -49,7 +49,7 @@ class Pass:
     device: str = ""
     """What it was begun on."""
     done: bool = False
-    last: Place = -1
+    last: RowIndex = -1
     """The last place that it has an outcome for."""
     measures: Measures = field(default_factory=Measures)
 
@@ -99,32 +99,37 @@ class Journal:
 
     @classmethod
     def open(
-        cls, path: Path, tied: Mapping[str, str], *, afresh: bool = False, over: bool = False
+        cls,
+        path: Path,
+        inputs: Mapping[str, str],
+        *,
+        restart: bool = False,
+        overwrite: bool = False,
     ) -> Journal:
-        """The journal at the path, or a new one, for what `tied` says is scored and how.
+        """The journal at the path, or a new one, of what `inputs` say is scored and how.
 
-        `afresh` empties it, `over` does so where its output is complete and was made of something
-        else; without an outcome it is free for anything. Raises SettingsInvalid with what differs
-        from what it was begun with, JournalBusy while another process has it open.
+        `restart` empties it, `overwrite` does so where its output is complete and was made from
+        other inputs; without an outcome it is free for anything. Raises SettingsInvalid with the
+        inputs that differ, JournalBusy while another process has it open.
         """
         # Not truncated before it is locked: it may be somebody else's.
         file = FileIO(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _require_journal(path, file)
-            if afresh:
+            if restart:
                 file.truncate(0)
             journal = cls(path, file)
-            differences = journal._read(dict(tied))
-            if differences and (journal.is_empty or (over and journal.output_sha256)):
+            differences = journal._read(dict(inputs))
+            if differences and (journal.is_empty or (overwrite and journal.output_sha256)):
                 file.seek(0)
                 file.truncate()
                 journal = cls(path, file)
-                differences = journal._read(dict(tied))
+                differences = journal._read(dict(inputs))
             if differences:
                 raise SettingsInvalid(
-                    f"{path} was begun otherwise: {differences}. Take the same again, or start "
-                    "afresh with --no-resume"
+                    f"{path} was started with different options: {differences}. Use the same "
+                    "options again, or restart with --no-resume"
                 )
         except BlockingIOError as busy:
             file.close()
@@ -169,7 +174,7 @@ class Journal:
         with named_errors(self.path):
             os.fsync(self._file.fileno())
 
-    def outcomes(self, *, before: int | None = None) -> Iterator[tuple[Place, Outcome]]:
+    def outcomes(self, *, before: int | None = None) -> Iterator[tuple[RowIndex, Outcome]]:
         """Each place that has an outcome with its newest one, ascending.
 
         Of the first `before` passes, or of all; a few batches are in memory, no more.
@@ -177,7 +182,7 @@ class Journal:
         self._flush()
         streams = [self._placed(number) for number in range(len(self.passes[:before]))]
         merged = heapq.merge(*streams, key=lambda each: each[:2])
-        current: tuple[Place, Outcome] | None = None
+        current: tuple[RowIndex, Outcome] | None = None
         for place, _, outcome in merged:
             if current is not None and current[0] != place:
                 yield current
@@ -225,15 +230,15 @@ class Journal:
             self.path.unlink()
         self.close()
 
-    def _placed(self, number: int) -> Iterator[tuple[Place, int, Outcome]]:
+    def _placed(self, number: int) -> Iterator[tuple[RowIndex, int, Outcome]]:
         for entry in self.entries(number):
             for place, outcome in zip(entry.places, entry.outcomes, strict=True):
                 yield place, number, outcome
 
-    def _read(self, tied: dict[str, str]) -> str:
+    def _read(self, inputs: dict[str, str]) -> str:
         """Find the passes; cut off what is torn; write the first line of a new journal.
 
-        Returns in what it was begun with something else.
+        Returns the inputs that differ from those it was started with.
         """
         whole, differences = 0, ""
         for line in BufferedReader(FileIO(self._file.fileno(), closefd=False)):
@@ -241,14 +246,14 @@ class Journal:
             if tree is None:
                 break
             if whole == 0:
-                differences = _differences(tree, tied)
+                differences = _differences(tree, inputs)
             whole += len(line)
             self._note(tree, whole)
         self._size = whole
         self._file.seek(whole)
         self._file.truncate()
         if whole == 0:
-            self._write({"journal": _FORMAT, "tied": tied})
+            self._write({"journal": _FORMAT, "tied": inputs})
             self.sync()
             sync_folder(self.path.parent)
         return differences
@@ -299,12 +304,12 @@ def _require_journal(path: Path, file: FileIO) -> None:
         )
 
 
-def _differences(tree: dict[str, Any], tied: dict[str, str]) -> str:
+def _differences(tree: dict[str, Any], inputs: dict[str, str]) -> str:
     begun: dict[str, str] = tree.get("tied", {}) if tree.get("journal") == _FORMAT else {}
     return "; ".join(
-        f"{name} was {begun.get(name, 'not given')}, is {tied.get(name, 'not given')}"
-        for name in sorted({*begun, *tied})
-        if begun.get(name) != tied.get(name)
+        f"{name} was {begun.get(name, 'not given')}, is {inputs.get(name, 'not given')}"
+        for name in sorted({*begun, *inputs})
+        if begun.get(name) != inputs.get(name)
     )
 
 
@@ -325,7 +330,7 @@ def _entry(tree: Mapping[str, Any]) -> Entry:
     )
 
 
-def _ranged(places: Sequence[Place]) -> dict[str, list[int]] | list[int]:
+def _ranged(places: Sequence[RowIndex]) -> dict[str, list[int]] | list[int]:
     first, last = places[0], places[-1]
     if last - first + 1 == len(places):
         return {"range": [first, last + 1]}

@@ -113,14 +113,17 @@ class FileScoring:
         """
         options = self.options
         journal = Journal.open(
-            options.journal, self._tied(), afresh=not options.resume, over=options.force
+            options.journal,
+            self._inputs(),
+            restart=not options.resume,
+            overwrite=options.force,
         )
         self._journal = journal
         self._require_own_output(journal)
         new = sum(self._score(journal, each, watch, stopping) for each in self._todo(journal))
         return self._finished(journal, new)
 
-    def settle(self, result: FileResult) -> None:
+    def discard_journal_if_clean(self, result: FileResult) -> None:
         """Everything was made of the result; the journal stays only where a retry may want it."""
         if self._journal is not None and not result.tally.rejected:
             self._journal.discard()
@@ -140,7 +143,7 @@ class FileScoring:
         if self._journal is not None:
             self._journal.close()
 
-    def _tied(self) -> Mapping[str, str]:
+    def _inputs(self) -> Mapping[str, str]:
         """What the outcomes and the output depend on, by name; else the journal is of no use."""
         options = self.options
         found: dict[str, object] = {

@@ -38,7 +38,7 @@ def score(path: Path, **given: Any) -> FileResult:
     scorer = PretendScorer(batch_size=chosen.get("batch_size"))
     with closing(FileScoring(options, {}, scorer)) as scoring:  # type: ignore[arg-type]
         result = scoring.run(watch=lambda _: None, stopping=lambda: False)
-        scoring.settle(result)
+        scoring.discard_journal_if_clean(result)
     return result
 
 

@@ -184,13 +184,14 @@ def test_other_options_and_another_input_are_refused_with_what_differs(files: Fi
     running.communicate(timeout=60)
     other = call(files.path, "--batch-size", "32", "--prefix", "A {caption}")
     assert other.code == 2
+    assert "was started with different options: " in other.stderr
     assert "batch size was 64, is 32; prefix was not given, is A {caption}" in other.stderr
     kept = files.path.read_text()
     files.path.write_text(kept + "x,y,z\n")
     changed = call(files.path)
     assert (changed.code, "input was sha256:" in changed.stderr) == (2, True)
-    afresh = call(files.path, "--no-resume")
-    assert afresh.code == 0, afresh.stderr
+    restarted = call(files.path, "--no-resume")
+    assert restarted.code == 0, restarted.stderr
     assert files.output.read_text().count("\n") == ROWS + 2
 
 
