@@ -153,7 +153,7 @@ class Journal:
             "measures": entry.measures.as_json(),
         }
         self._write(tree)
-        self._grow(entry)
+        self._grow(entry.places, entry.measures, self._size)
 
     def end_pass(self) -> None:
         """The last pass has an outcome for each of its rows."""
@@ -263,22 +263,19 @@ class Journal:
             self.passes.append(Pass(whole, whole, tree["device"]))
             self.output_sha256 = ""
         elif "places" in tree:
-            self._grow(_entry(tree), whole)
+            self._grow(_places(tree), Measures.of_json(tree["measures"]), whole)
         elif "done" in tree:
             self.passes[-1] = replace(self.passes[-1], done=True)
         elif "output" in tree:
             self.output_sha256 = tree["output"]
             self.outputs.add(self.output_sha256)
 
-    def _grow(self, entry: Entry, stop: int | None = None) -> None:
+    def _grow(self, places: Sequence[RowIndex], measures: Measures, stop: int) -> None:
         last = self.passes[-1]
         self.passes[-1] = replace(
-            last,
-            stop=self._size if stop is None else stop,
-            last=entry.places[-1],
-            measures=last.measures + entry.measures,
+            last, stop=stop, last=places[-1], measures=last.measures + measures
         )
-        self.throughput.add(entry.measures.seconds.get("wall", 0.0), len(entry.places))
+        self.throughput.add(measures.seconds.get("wall", 0.0), len(places))
 
     def _write(self, tree: Mapping[str, object]) -> None:
         text = json.dumps(tree, separators=(",", ":")).encode()
@@ -322,12 +319,13 @@ def _checked(line: bytes) -> dict[str, Any] | None:
 
 
 def _entry(tree: Mapping[str, Any]) -> Entry:
+    return Entry(_places(tree), _outcomes(tree), Measures.of_json(tree["measures"]))
+
+
+def _places(tree: Mapping[str, Any]) -> Sequence[RowIndex]:
+    """The row indexes that `_ranged` wrote."""
     places = tree["places"]
-    return Entry(
-        range(*places["range"]) if isinstance(places, dict) else places,
-        _outcomes(tree),
-        Measures.of_json(tree["measures"]),
-    )
+    return range(*places["range"]) if isinstance(places, dict) else places
 
 
 def _ranged(places: Sequence[RowIndex]) -> dict[str, list[int]] | list[int]:
