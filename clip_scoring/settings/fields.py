@@ -291,7 +291,7 @@ OneOrMore = BeforeValidator(_listed)
 
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """What validates values of a kind; made once."""
+    """What validates values of a kind, a type or an Annotated; made once."""
     return TypeAdapter(kind)
 
 

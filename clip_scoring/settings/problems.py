@@ -9,7 +9,7 @@ from dataclasses import fields
 from datetime import date
 from difflib import get_close_matches
 from pathlib import PurePath
-from typing import Any, LiteralString, TypeVar, cast
+from typing import Any, LiteralString, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -24,7 +24,7 @@ _OURS = {MUST, UNKNOWN, MISSING}
 _KINDS = {"union_tag_invalid", "union_tag_not_found"}
 _LONGEST = 80
 _LARGEST = 10**18
-_LOGIN = re.compile(r"(?<=//).*@|^[^/]*:.*@", re.DOTALL)
+_LOGIN = re.compile(r"(?<=//).*@|^(?![a-z+]*://)[^/]*:.*@", re.DOTALL)
 _QUERY = re.compile(r"\?.*", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MAPPING, _LIST = "must be a mapping", "must be a list"
@@ -51,8 +51,9 @@ def options_of(kind: type[_Options], given: Mapping[str, Any], *, noun: str = "o
     lines = [
         f"unknown {noun} {name!r}{nearest(name, names)}" for name in chosen if name not in names
     ]
+    model: Any = kind  # a checker sees types as not hashable
     try:
-        options: _Options = adapter(kind).validate_python(
+        options: _Options = adapter(model).validate_python(
             {name: value for name, value in chosen.items() if name in names}
         )
     except ValidationError as wrong:
@@ -188,7 +189,7 @@ def _promise(field: FieldInfo) -> str:
 
 
 def _detail(error: ErrorDetails, kind: str, text: str) -> InitErrorDetails:
-    kept = PydanticCustomError(cast("LiteralString", kind), cast("LiteralString", text))
+    kept = PydanticCustomError(kind, text)
     return InitErrorDetails(type=kept, loc=error["loc"], input=error["input"])
 
 

@@ -132,7 +132,7 @@ class Source(Section):
     def registration(self, name: str, folder: Path) -> SourceRegistration:
         """The source; paths begin at the folder of the file."""
         http = _given(self.http)
-        ports = {"allowed_ports": (*WEB_PORTS, *http.pop("allowed_ports", ()))}
+        ports: dict[str, Any] = {"allowed_ports": (*WEB_PORTS, *http.pop("allowed_ports", ()))}
         images = _given(self, "image_buckets", "image_connection")
         roots = tuple(_path(folder, root) for root in self.image_roots or ())
         return SourceRegistration(
@@ -234,7 +234,7 @@ class RegistrationFile(Section):
         return Registrations(
             {name: source.registration(name, folder) for name, source in self.sources.items()},
             {TINY: TINY, **(self.weights or {})},
-            self.exports and self.exports.export_place(folder),
+            None if self.exports is None else self.exports.export_place(folder),
         )
 
 

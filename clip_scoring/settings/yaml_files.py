@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 from yaml.composer import ComposerError
@@ -16,7 +17,7 @@ _BROKEN = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionErr
 class _Loader(yaml.SafeLoader):
     """Refuses what a mapping says twice, and characters that no setting may hold."""
 
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
         keys: set[tuple[str, str]] = set()
         for key, _ in node.value:
@@ -27,7 +28,7 @@ class _Loader(yaml.SafeLoader):
             keys.add((key.tag, key.value))
         return node
 
-    def compose_scalar_node(self, anchor: str | None) -> yaml.ScalarNode:
+    def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node = super().compose_scalar_node(anchor)
         if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in node.value):
             raise _refused("a character that no setting may hold", node)
