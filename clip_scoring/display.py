@@ -65,6 +65,13 @@ def redacted(text: str) -> str:
     return re.sub(r"\S+", lambda word: _redacted_word(word[0]), text)
 
 
+def one_line(text: str) -> str:
+    """At most 200 printable characters without secrets of addresses, whatever came in."""
+    return "".join(
+        character if character.isprintable() else "?" for character in redacted(text)[:200]
+    )
+
+
 def redacted_cell(text: str) -> str:
     """A cell of a file, which may be an address as a whole, or hold some."""
     login = _AT.search(text)

@@ -8,10 +8,9 @@ import shutil
 import stat
 from pathlib import Path
 
-from clip_scoring.display import redacted_cell
+from clip_scoring.display import one_line, redacted_cell
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.settings.registrations import FilePlace
-from clip_scoring.sources.stored_objects import one_line
 
 
 def look_into_csv(place: FilePlace) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 from boto3.exceptions import S3UploadFailedError
 from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError
 
+from clip_scoring.display import one_line
 from clip_scoring.errors import ClipScoringError, ObjectStoreUnavailable, SettingsInvalid
 from clip_scoring.exports.places import Exported, Write
-from clip_scoring.sources.stored_objects import one_line
 
 _BUSY = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException"})
 

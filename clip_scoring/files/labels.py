@@ -10,11 +10,11 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from clip_scoring.display import one_line
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.files.csv_writer import CsvWriter
 from clip_scoring.files.reader import Dialect
 from clip_scoring.records import Rejection
-from clip_scoring.sources.stored_objects import one_line
 
 MOST_LABELS = 10_000
 _MOST_CHARACTERS = 16 * 1024

@@ -15,12 +15,12 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from clip_scoring.display import redacted_cell
+from clip_scoring.display import one_line, redacted_cell
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable, SettingsInvalid
 from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
 from clip_scoring.sources.lines import LIMIT_BYTES, lines_of
 from clip_scoring.sources.local import LocalFiles
-from clip_scoring.sources.stored_objects import Mark, StoredObject, one_line
+from clip_scoring.sources.stored_objects import Mark, StoredObject
 
 DELIMITERS = (",", "\t", ";", "|")
 _BLOCK = 256 * 1024

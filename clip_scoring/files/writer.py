@@ -13,13 +13,13 @@ from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
+from clip_scoring.display import one_line
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.files.csv_writer import CsvWriter
 from clip_scoring.files.reader import DELIMITERS, CsvRow, Dialect
 from clip_scoring.filesystem import unfinished
 from clip_scoring.records import Outcome, Rejection, Score
 from clip_scoring.similarity import clip_score, similarity_01
-from clip_scoring.sources.stored_objects import one_line
 
 COLUMNS = (
     "similarity", "clip_score", "similarity_01", "caption_truncated", "rejection",

@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from clip_scoring.display import one_line
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.runs import Window
 from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.s3 import S3Objects, connect_s3
-from clip_scoring.sources.stored_objects import Listing, one_line
+from clip_scoring.sources.stored_objects import Listing
 
 _EVER = Window(None, datetime.max.replace(tzinfo=UTC))
 _EVERY_NAME = ("",)

@@ -8,18 +8,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import ClassVar
 
-from clip_scoring.display import redacted_cell
+from clip_scoring.display import one_line, redacted_cell
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.sources.csv_records import CsvLines, CsvRecord, csv_records
 from clip_scoring.sources.lines import read_lines, survey_text
-from clip_scoring.sources.stored_objects import (
-    Mark,
-    ObjectStore,
-    Row,
-    StoredObject,
-    Survey,
-    one_line,
-)
+from clip_scoring.sources.stored_objects import Mark, ObjectStore, Row, StoredObject, Survey
 
 _FOREIGN = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8."""

@@ -7,15 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from clip_scoring.display import one_line
 from clip_scoring.errors import ObjectUnreadable
-from clip_scoring.sources.stored_objects import (
-    Mark,
-    ObjectStore,
-    Row,
-    StoredObject,
-    Survey,
-    one_line,
-)
+from clip_scoring.sources.stored_objects import Mark, ObjectStore, Row, StoredObject, Survey
 
 _BATCH_ROWS = 1000
 _COLUMN_BUFFER_BYTES = 4 * 1024 * 1024

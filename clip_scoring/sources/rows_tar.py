@@ -9,18 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, ClassVar, Self
 
+from clip_scoring.display import one_line
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import CAPTION_LIMIT_BYTES, Reason, Rejection
 from clip_scoring.sources.lines import LIMIT_BYTES
 from clip_scoring.sources.rows_json import text_field
-from clip_scoring.sources.stored_objects import (
-    Mark,
-    ObjectStore,
-    Row,
-    StoredObject,
-    Survey,
-    one_line,
-)
+from clip_scoring.sources.stored_objects import Mark, ObjectStore, Row, StoredObject, Survey
 
 IMAGE_LIMIT_BYTES = 20 * 1024 * 1024
 _IMAGES = frozenset({"jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"})

@@ -24,6 +24,7 @@ from botocore.exceptions import (
     IncompleteReadError,
 )
 
+from clip_scoring.display import one_line
 from clip_scoring.errors import (
     ClipScoringError,
     ObjectChanged,
@@ -34,7 +35,7 @@ from clip_scoring.errors import (
 from clip_scoring.metrics import Measures
 from clip_scoring.runs import Window
 from clip_scoring.settings.environment import S3Access
-from clip_scoring.sources.stored_objects import StoredObject, one_line
+from clip_scoring.sources.stored_objects import StoredObject
 
 _CLIENT = {
     "retries": {"mode": "standard", "max_attempts": 4},

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
-from clip_scoring.display import redacted
+from clip_scoring.display import one_line
 from clip_scoring.metrics import Measures
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.runs import Window
@@ -135,8 +135,3 @@ class RowFormat(Protocol):
         self, store: ObjectStore, stored: StoredObject, survey: Survey, first: int
     ) -> Iterator[Row]:
         """Rows from number `first` on, reading from the nearest mark at or below it."""
-
-
-def one_line(text: str) -> str:
-    """At most 200 printable characters without secrets of addresses, whatever came in."""
-    return "".join(each if each.isprintable() else "?" for each in redacted(text)[:200])
