@@ -45,9 +45,13 @@ down: $(STAMP) ## Stop what `make up` started
 secrets: ## Write the secrets that docker-compose.yaml needs into .env, for its owner only
 	@python3 -m stack.secrets .env
 
+# Tests that share something expensive run on one worker; see tests/support/groups.py.
+WORKERS := 2
+TWO_AT_ONCE = $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
 .PHONY: test
-test: $(STAMP) ## Run all tests
-	@$(PYTHON) -m pytest
+test: $(STAMP) ## Run all tests, in two processes
+	@$(TWO_AT_ONCE) --durations 25
 
 .PHONY: bench-faults
 bench-faults: $(STAMP) ## Kill, stop and restart at random for minutes, then recount everything

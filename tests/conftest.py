@@ -20,6 +20,7 @@ from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine
 from clip_scoring.settings.environment import S3Access
 from stack.postgres import PostgresServer
+from tests.support import groups
 from tests.world import World
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
 )
 _numbers = count(1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is started once runs on one worker; see `tests/support/groups.py`."""
+    groups.arrange(items, longest_first=hasattr(config, "workerinput"))
 
 
 @pytest.fixture(autouse=True)
