@@ -61,7 +61,7 @@ bench-faults: $(STAMP) ## Kill, stop and restart at random for minutes, then rec
 
 .PHONY: bench-fuzz
 bench-fuzz: $(STAMP) ## Decode 20,000 malformed images in each tier, for minutes
-	@$(PYTHON) -m tests.fuzz --seed 1 --count 20000 --out benchmarks/results/fuzz.json
+	@$(PYTHON) -m tests.hostile.images --seed 1 --count 20000 --out benchmarks/results/fuzz.json
 
 .PHONY: docs
 docs: $(STAMP) ## Write docs/cli.md and docs/sources.schema.json anew from the program itself
@@ -76,7 +76,7 @@ site: $(STAMP) ## Build the documentation as a site in build/site, where each wa
 
 .PHONY: bench-kills
 bench-kills: $(STAMP) ## Kill the scoring of a file 50 times at random, then compare each output
-	@$(PYTHON) -m tests.score --seed 1 --kills 50 --out benchmarks/results/kills.json
+	@$(PYTHON) -m tests.files --seed 1 --kills 50 --out benchmarks/results/kills.json
 
 .PHONY: screenshots
 screenshots: $(STAMP) ## Make the pictures of the Airflow UI in docs/images anew; needs Chromium

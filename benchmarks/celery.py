@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.figures import Figure, Result, middle
-from tests.dags.celery import BATCH, SHARD, celery_night
-from tests.dags.night import SAMPLE_RECORDS
+from tests.support.celery import BATCH, SHARD, celery_night
+from tests.support.night import SAMPLE_RECORDS
 
 SECONDS_A_BATCH, QUICK_SECONDS = 3.0, 0.2
 """A fixed time, so that what is compared is the sharing and not the cores of this machine."""

@@ -15,7 +15,7 @@ from benchmarks.database import fresh_world, in_process, version_of
 from benchmarks.figures import Figure, Result, middle
 from benchmarks.race import REPOSITORY
 from benchmarks.random_weights import write_weights
-from tests.world import MIDDAY, World
+from tests.support.world import MIDDAY, World
 
 SET = "320x240"
 RECORDS, QUICK_RECORDS = 5000, 200

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine, transaction
 from stack.postgres import PostgresServer, remove_server
-from tests.world import World
+from tests.support.world import World
 
 REPOSITORY = Path(__file__).parents[1]
 URL = "CLIP_SCORING_DATABASE_URL"

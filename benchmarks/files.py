@@ -22,7 +22,7 @@ from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Outcome, Record, Score
 from clip_scoring.settings.file_options import FileOptions
 from clip_scoring.stages import Read, ScoredBatch, load_ahead, score_ahead
-from tests.score.fake import PretendScorer
+from tests.files.fake import PretendScorer
 
 SMALL, LARGE, QUICK = 10_000, 1_000_000, 100_000
 ROUNDS = 5

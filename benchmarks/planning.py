@@ -17,7 +17,7 @@ from benchmarks.database import (
 from benchmarks.figures import Figure, Result, in_turns, middle
 from benchmarks.machine import memory_mb
 from clip_scoring.planning import plan_run
-from tests.world import MIDDAY, World
+from tests.support.world import MIDDAY, World
 
 MILLION = 1_000_000
 SIZES = (MILLION, 3 * MILLION, 10 * MILLION)

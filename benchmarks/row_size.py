@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.database import fresh_world, slow_sql, vacuum, version_of
 from benchmarks.figures import Figure, Result
 from benchmarks.planning import ADD_RECORDS
-from tests.world import MIDDAY, World
+from tests.support.world import MIDDAY, World
 
 PAIRS, QUICK_PAIRS = 200_000, 20_000
 FIRST_KEY = 10_000_000_000

@@ -18,7 +18,7 @@ from clip_scoring.metrics import Measures
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Claim
-from tests.world import World
+from tests.support.world import World
 
 Rows = Sequence[tuple[Record, Outcome]]
 

@@ -21,7 +21,7 @@ from clip_scoring.run_metrics import RunMetrics
 from stack.crew import Crew, bring_up
 from stack.layout import State
 from stack.rest import OPENER, Api
-from tests.world import World
+from tests.support.world import World
 
 RUNS, QUICK_RUNS = 10_000, 1_000
 SCORES_A_RUN, QUICK_SCORES = 1_000_000, 10_000

@@ -21,10 +21,10 @@ from clip_scoring.database.connection import connect_engine
 from clip_scoring.settings.environment import S3Access
 from stack.postgres import PostgresServer
 from tests.support import groups
-from tests.world import World
+from tests.support.world import World
 
 if TYPE_CHECKING:
-    from tests.dags.night import Night
+    from tests.support.night import Night
 
 _AIRFLOW_HOME = tempfile.mkdtemp(prefix="clip-airflow-")
 atexit.register(shutil.rmtree, _AIRFLOW_HOME, ignore_errors=True)
@@ -70,7 +70,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def s3_access() -> Iterator[S3Access]:
     """Access to an S3 server that lives as long as the session."""
-    from tests.s3 import access_to, s3_server  # seconds to import
+    from tests.support.s3 import access_to, s3_server  # seconds to import
 
     with s3_server() as (host, port):
         yield access_to(f"http://{host}:{port}")
@@ -89,7 +89,7 @@ def s3_client(s3_access: S3Access) -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def one_night() -> Iterator[Night]:
     """PostgreSQL, API server, scheduler and DAG processor, started once for all modules."""
-    from tests.dags.night import running_night
+    from tests.support.night import running_night
 
     with running_night() as night:
         yield night

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Route, expect, sync_playwright
 
 from stack.airflow import ADMIN
-from tests.dags.night import Night
+from tests.support.night import Night
 
 expect.set_options(timeout=60_000)  # machines that run tests may be slow
 NAMES = ("chromium", "chromium-browser", "google-chrome")

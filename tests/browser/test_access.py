@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from stack.rest import OPENER
-from tests.dags.night import Night
+from tests.support.night import Night
 
 # Every route of the app, found by walking it below, with parameters filled in.
 FILLED = {"{run_id}": "1", "{number}": "0", "{name:path}": "style.css", "{path:path}": "elsewhere"}

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
 from stack.crew import DAG
-from tests.dags.night import Night, wait_for
+from tests.support.night import Night, wait_for
 
 PICTURES = os.environ.get("CLIP_SCREENSHOTS")
 """A folder that pictures of the pages go to; without it none are made."""

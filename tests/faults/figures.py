@@ -10,7 +10,7 @@ from clip_scoring.models.fake import FakeScorer
 from clip_scoring.records import Record, Rejection, Score, screen_caption
 from stack.processes import poll
 from tests.faults.workers import EXPECTED_ENDS
-from tests.world import SyntheticLoader, World
+from tests.support.world import SyntheticLoader, World
 
 SESSIONS_LIMIT_S = 10.0
 

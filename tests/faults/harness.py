@@ -22,7 +22,7 @@ from tests.faults.report import Report
 from tests.faults.server import RestartableServer
 from tests.faults.watch import Watch
 from tests.faults.workers import Orders
-from tests.world import MIDDAY, World
+from tests.support.world import MIDDAY, World
 
 RUN_KEY = "under faults"
 REASONS = (Reason.TIMEOUT, Reason.IMAGE_UNDECODABLE, Reason.HTTP_404_410)

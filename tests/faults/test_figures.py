@@ -10,7 +10,7 @@ from clip_scoring.database.connection import connect_engine
 from tests.faults import figures as looked_at
 from tests.faults.figures import Left, figures
 from tests.faults.workers import End
-from tests.world import World
+from tests.support.world import World
 
 RUN_KEY, BATCH = "looked at", 10
 SPOILS = (

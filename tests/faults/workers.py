@@ -29,7 +29,7 @@ from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.shards import Claim
 from clip_scoring.sources.table import PostgresSource
 from tests.faults.mutants import Rule
-from tests.world import SyntheticLoader
+from tests.support.world import SyntheticLoader
 
 WAIT_S = 0.05
 

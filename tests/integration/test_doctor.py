@@ -25,8 +25,8 @@ from clip_scoring.database import health
 from clip_scoring.database.roles import grant_roles
 from clip_scoring.settings.environment import S3Access
 from stack.postgres import PostgresServer
-from tests.s3 import Answer, FaultProxy
-from tests.world import World
+from tests.support.s3 import Answer, FaultProxy
+from tests.support.world import World
 
 TINY = Path(__file__).parents[2] / "clip_scoring/models/tiny"
 _numbers = count(1)

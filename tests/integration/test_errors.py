@@ -13,7 +13,7 @@ import pytest
 from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine
-from tests.world import World
+from tests.support.world import World
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -40,8 +40,8 @@ from clip_scoring.sources.files import FileSource
 from clip_scoring.sources.local import LocalFiles
 from clip_scoring.sources.rows_csv import CsvRows
 from clip_scoring.sources.s3 import S3Objects, connect_s3
-from tests.s3 import Answer, FaultProxy, access_to
-from tests.world import World
+from tests.support.s3 import Answer, FaultProxy, access_to
+from tests.support.world import World
 
 _buckets = count(1)
 DAY_FOLDER = Path("records/2026-01-01")

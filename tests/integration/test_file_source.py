@@ -30,7 +30,7 @@ from clip_scoring.sources.files import FileSource
 from clip_scoring.sources.local import LocalFiles
 from clip_scoring.sources.rows_csv import CsvRows
 from clip_scoring.sources.s3 import S3Objects
-from tests.world import World
+from tests.support.world import World
 
 _buckets = count(1)
 TODAY = datetime.now(UTC).date()

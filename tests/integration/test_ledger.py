@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from clip_scoring import cli
-from tests.world import World
+from tests.support.world import World
 
 Command = Callable[..., tuple[int, list[str]]]
 

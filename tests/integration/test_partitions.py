@@ -20,7 +20,7 @@ from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.planning import plan_run
 from clip_scoring.runs import Plan
 from clip_scoring.settings.registrations import TablePlace
-from tests.world import World
+from tests.support.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "large-database.md"
 BLOCK = re.compile(r"^```sql\n(.*?)^```$", re.MULTILINE | re.DOTALL)

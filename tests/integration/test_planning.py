@@ -13,7 +13,7 @@ from clip_scoring.runs import Rescore, WindowKind
 from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.shards import KeyRange
 from clip_scoring.sources.table import PostgresSource
-from tests.world import DAY, MIDDAY, World
+from tests.support.world import DAY, MIDDAY, World
 
 
 def test_shards_tile_the_pending_keys_on_the_batch_grid(world: World) -> None:

@@ -27,8 +27,8 @@ from clip_scoring.runs import Plan, RunSummary, Selection, Trigger, WindowKind
 from clip_scoring.scoring import Worker, score_shard
 from clip_scoring.shards import Claim, PlannedRange
 from clip_scoring.sources.table import PostgresSource
-from tests.model import history
-from tests.world import MIDDAY, NOTHING, World
+from tests.faults.histories import history
+from tests.support.world import MIDDAY, NOTHING, World
 
 PATIENCE_S = 60
 LOCK_WAITS = (

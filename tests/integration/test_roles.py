@@ -19,7 +19,7 @@ from clip_scoring.database.connection import connect_engine, sqlstate, transacti
 from clip_scoring.database.roles import grant_roles
 from clip_scoring.errors import NotPermitted, SchemaMismatch, SettingsInvalid
 from stack.postgres import PostgresServer
-from tests.world import World
+from tests.support.world import World
 
 GROUPS = ("clip_owner", "clip_worker", "clip_reader")
 TABLES = ("record", "fingerprint", "run", "shard", "score", "rejection", "object", "schema_version")

@@ -20,7 +20,7 @@ from clip_scoring.images.refusal import Refused
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.s3 import connect_s3
-from tests.s3 import Answer, Before, Cut, FaultProxy, Headers, access_to, s3_server
+from tests.support.s3 import Answer, Before, Cut, FaultProxy, Headers, access_to, s3_server
 
 IMAGE = random.Random(1).randbytes(700_000)
 LIMIT = 1_000_000

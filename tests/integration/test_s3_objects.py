@@ -27,7 +27,16 @@ from clip_scoring.sources.rows_csv import CsvRows
 from clip_scoring.sources.rows_parquet import ParquetRows
 from clip_scoring.sources.s3 import S3Objects, connect_s3
 from clip_scoring.sources.stored_objects import StoredObject
-from tests.s3 import Answer, Before, Cut, FaultProxy, Headers, Shortened, access_to, s3_server
+from tests.support.s3 import (
+    Answer,
+    Before,
+    Cut,
+    FaultProxy,
+    Headers,
+    Shortened,
+    access_to,
+    s3_server,
+)
 
 EVER = Window(None, datetime(9999, 1, 1, tzinfo=UTC))
 CONTENT = random.Random(1).randbytes(300_000)

@@ -16,7 +16,7 @@ from clip_scoring.runs import RunSummary, Trigger
 from clip_scoring.sample.records import SampleKind
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.run_options import RunOptions
-from tests.world import World
+from tests.support.world import World
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from clip_scoring.ports import LoadedImages
 from clip_scoring.quality import Gates
 from clip_scoring.records import Reason, Record, Rejection, Score
 from clip_scoring.runs import Rescore
-from tests.world import NOTHING, SyntheticLoader, World
+from tests.support.world import NOTHING, SyntheticLoader, World
 
 SCORES = "SELECT record_key, encode(float4send(similarity), 'hex') FROM clip.score ORDER BY 1"
 

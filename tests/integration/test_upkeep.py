@@ -18,7 +18,7 @@ from clip_scoring.nightly.maintenance import maintain
 from clip_scoring.runs import WindowKind
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.registrations import Registrations, SourceRegistration
-from tests.world import DAY, World
+from tests.support.world import DAY, World
 
 MONTH = timedelta(days=30)
 RETRIES = "SELECT record_key, next_attempt_at IS NOT NULL FROM clip.rejection ORDER BY 1"
