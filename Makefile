@@ -53,6 +53,10 @@ TWO_AT_ONCE = $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --n
 test: $(STAMP) ## Run all tests, in two processes
 	@$(TWO_AT_ONCE) --durations 25
 
+.PHONY: quick
+quick: $(STAMP) ## Run the tests that need neither a database nor Airflow
+	@$(TWO_AT_ONCE) --quick
+
 .PHONY: bench-faults
 bench-faults: $(STAMP) ## Kill, stop and restart at random for minutes, then recount everything
 	@$(PYTHON) -m tests.faults --seed 1 --faults 200 --records 20000 \

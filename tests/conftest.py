@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg2
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
 
 from clip_scoring.database import schema
@@ -39,12 +40,25 @@ os.environ.update(
     AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{_AIRFLOW_HOME}/airflow.db",
     HF_HUB_OFFLINE="1",
 )
+# How long an example takes on a busy machine says nothing about the product.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 _numbers = count(1)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--quick`: what `make quick` runs."""
+    parser.addoption("--quick", action="store_true", help="only tests without any server")
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What is started once runs on one worker; see `tests/support/groups.py`."""
     groups.arrange(items, longest_first=hasattr(config, "workerinput"))
+    if config.getoption("quick"):
+        kept, left = groups.split_quick(items)
+        config.hook.pytest_deselected(items=left)
+        items[:] = kept
 
 
 @pytest.fixture(autouse=True)

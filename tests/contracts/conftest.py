@@ -26,6 +26,15 @@ _WRITERS = {
 _numbers = count(1)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every adapter but the memory's needs PostgreSQL."""
+    for item in items:
+        variant = getattr(item, "callspec", None) and item.callspec.params.get("adapter", "")
+        if variant and not str(variant).startswith("memory"):
+            item.add_marker(pytest.mark.server)
+
+
 @pytest.fixture(params=SOURCES)
 def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
     """A source over PAIRS with the sink that knows its outcomes."""
