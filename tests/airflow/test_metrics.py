@@ -16,9 +16,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from stack.postgres import HOST, free_port
+from stack.postgres import HOST
 from stack.processes import Command, start
 from tests.support.night import Night, wait_for
+from tests.support.ports import port_to_keep
 
 MONITORING = Path(__file__).parents[2] / "config" / "monitoring"
 DASHBOARD = MONITORING / "grafana" / "dashboards" / "clip-scoring.json"
@@ -92,7 +93,7 @@ def prometheus(run: Night, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     config["scrape_configs"] = [job]
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(config))
     shutil.copy(MONITORING / "alerts.yaml", folder)
-    listening = f"{HOST}:{free_port()}"
+    listening = f"{HOST}:{port_to_keep()}"
     argv = (
         program, f"--config.file={folder}/prometheus.yaml", f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address={listening}",

@@ -20,9 +20,10 @@ import pytest
 from psycopg2 import sql
 
 from stack.airflow import FOREIGN
-from stack.postgres import HOST, PostgresServer, free_port
+from stack.postgres import HOST, PostgresServer
 from stack.processes import Command, Running, died, poll, start
 from tests.deployment.compose_file import DOCKERFILE, REPOSITORY, SERVICES, interpolated
+from tests.support.ports import port_to_keep
 
 PROGRAMS = Path(sys.executable).parent
 LIMIT_S = 300.0
@@ -102,7 +103,7 @@ def machine(
     server: PostgresServer, variables: Mapping[str, str], folder: Path, metrics: socket.socket
 ) -> Machine:
     """Free ports and a folder for everything that the file places elsewhere."""
-    redis, api, health = free_port(), free_port(), free_port()
+    redis, api, health = (port_to_keep() for _ in range(3))
     path = programs(folder / "programs", redis)
     path += os.pathsep + str(server.home.programs)  # pg_isready
     return Machine(

