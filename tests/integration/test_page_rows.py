@@ -10,7 +10,7 @@ from clip_scoring.database.pages import PostgresPages, RunFilter
 from clip_scoring.database.status import PostgresStatus
 from clip_scoring.records import Reason
 from clip_scoring.run_metrics import RunMetrics
-from tests.world import World
+from tests.support.world import World
 
 ALL = RunFilter()
 
