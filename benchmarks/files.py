@@ -16,7 +16,7 @@ import numpy as np
 
 from benchmarks.figures import Figure, Result, middle
 from clip_scoring.files.score import FileScoring
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Outcome, Record, Score
@@ -31,7 +31,7 @@ MOST_GROWTH_MB = 16.0
 BATCH = 512
 """A scorer that is as fast as this one would be asked for many at once."""
 IMAGE = DecodedImage(np.zeros((2, 2, 3), np.uint8), b"")
-NOTHING = Measures()
+NOTHING = StageMetrics()
 TABLE: list[Outcome] = [Score(float(np.float32(n / 9973 - 0.5)), False) for n in range(9973)]
 
 

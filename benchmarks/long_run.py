@@ -13,7 +13,7 @@ from benchmarks.database import fresh_world, in_process, vacuum, version_of, wor
 from benchmarks.figures import Figure, Result
 from benchmarks.machine import memory_mb, open_files
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Key, Outcome, Record
 from clip_scoring.runs import Run
 from clip_scoring.scoring import Worker, score_shard
@@ -108,7 +108,7 @@ class WatchedSink:
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        measures: Measures,
+        measures: StageMetrics,
     ) -> Claim:
         """As the sink does, with a sample of COLUMNS after it."""
         moved = self._inner.commit(claim, offset, outcomes, measures)

@@ -14,7 +14,7 @@ from benchmarks.database import fresh_world, vacuum, version_of
 from benchmarks.figures import Figure, Result, middle
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Claim
@@ -25,7 +25,7 @@ Rows = Sequence[tuple[Record, Outcome]]
 SIZES = (64, 256, 1000, 4000)
 RECORDS_PER_TRIAL = 16_000
 ROUNDS, QUICK_ROUNDS = 7, 2
-MEASURES = Measures({"read": 0.01, "fetch": 0.02, "decode": 0.03, "score": 0.04, "wall": 0.05})
+MEASURES = StageMetrics({"read": 0.01, "fetch": 0.02, "decode": 0.03, "score": 0.04, "wall": 0.05})
 
 TWIN = """
 DO $$

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.images.fetcher import located
+from clip_scoring.images.fetcher import parse_image_uri
 from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.images.loader import ImageLoader
-from clip_scoring.images.refusal import Refused
-from clip_scoring.metrics import Measures
+from clip_scoring.images.rejected import ImageRejected
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.weights import Weights
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Record, Rejection
@@ -83,13 +83,13 @@ class Scorer:
 
     def score_batches(self, reads: Iterator[Read]) -> Iterator[ScoredBatch]:
         """Batches as they come; whoever takes one commits it before asking for the next."""
-        placed = (replace(each, records=self._placed(each.records)) for each in reads)
+        placed = (replace(each, records=self._resolve_all(each.records)) for each in reads)
         batches = load_ahead(placed, loader=self._loader, batch_size=self.options.batch_size)
         return score_ahead(batches, scorer=self._towers)
 
     def load(self, records: Sequence[Record]) -> Sequence[DecodedImage | Rejection]:
         """The images as the image tower sees them, or why not, in order."""
-        return self._loader.load(self._placed(records)).images
+        return self._loader.load(self._resolve_all(records)).images
 
     def similarities(
         self, images: Sequence[DecodedImage], captions: Sequence[str]
@@ -143,7 +143,7 @@ class Scorer:
             threads=None,
         )
 
-    def _placed(self, records: Sequence[Record]) -> Sequence[Record]:
+    def _resolve_all(self, records: Sequence[Record]) -> Sequence[Record]:
         """Without an image root a relative path begins at the current folder, as everywhere."""
         if self.options.image_root is not None:
             return records
@@ -151,7 +151,7 @@ class Scorer:
         return [
             each
             if each.image is not None
-            else replace(each, image_uri=rooted(each.image_uri, here))
+            else replace(each, image_uri=resolve_uri(each.image_uri, here))
             for each in records
         ]
 
@@ -207,13 +207,13 @@ def _registration(options: ScorerOptions) -> SourceRegistration:
     )
 
 
-def rooted(uri: str, folder: str) -> str:
+def resolve_uri(uri: str, folder: str) -> str:
     """A relative path from the folder on; any other address as it is, valid or not."""
     if uri.startswith(_USUAL):
         return uri
     try:
-        scheme, path = located(uri)
-    except Refused:
+        scheme, path = parse_image_uri(uri)
+    except ImageRejected:
         return uri
     return uri if scheme or path.startswith("/") else f"{folder}/{path}"
 
@@ -222,4 +222,4 @@ def _batches(records: Iterable[Record], size: int) -> Iterator[Read]:
     """Consecutive records, so many at a time; what they are called is up to the caller."""
     source = iter(records)
     while batch := list(islice(source, size)):
-        yield Read(batch, batch[-1].key, Measures())
+        yield Read(batch, batch[-1].key, StageMetrics())

@@ -16,7 +16,7 @@ from clip_scoring.fingerprint import Tier
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decode import Resize, decode
 from clip_scoring.images.decoder_process import BODY_LIMIT, PIXELS, READY
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.processes import die_with_parent
 
 _MEMORY_FOR_ONE_IMAGE = 3 * 2**29
@@ -44,7 +44,7 @@ def main(geometry: str, tier: str, channel: str, memory: str) -> None:
 def _answer(shared: mmap.mmap, length: int, geometry: Geometry, resize: Resize | None) -> bytes:
     try:
         pixels = decode(shared[:length], geometry, resize)
-    except Refused as refused:
+    except ImageRejected as refused:
         rejection = refused.rejection
         return json.dumps([rejection.reason, rejection.detail]).encode() + b"\n"
     shared[BODY_LIMIT : BODY_LIMIT + pixels.nbytes] = pixels.data.cast("B")

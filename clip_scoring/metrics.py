@@ -10,7 +10,7 @@ _EMPTY: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Measures:
+class StageMetrics:
     """Seconds and counts add up; of peaks the highest stays."""
 
     seconds: Mapping[str, float] = field(default_factory=dict)
@@ -20,9 +20,9 @@ class Measures:
     peaks: Mapping[str, int] = field(default_factory=dict)
     """For instance memory_bytes of the worker process."""
 
-    def __add__(self, other: Measures) -> Measures:
+    def __add__(self, other: StageMetrics) -> StageMetrics:
         seconds = _summed(self.seconds, other.seconds)
-        return Measures(
+        return StageMetrics(
             {name: round(value, 6) for name, value in seconds.items()},
             _summed(self.counts, other.counts),
             _highest(self.peaks, other.peaks),
@@ -34,7 +34,7 @@ class Measures:
         return {name: part for name, part in parts.items() if part}
 
     @classmethod
-    def of_json(cls, tree: Mapping[str, Any]) -> Measures:
+    def of_json(cls, tree: Mapping[str, Any]) -> StageMetrics:
         """What `as_json` wrote."""
         return cls(*(tree.get(name, _EMPTY) for name in ("seconds", "counts", "peaks")))
 

@@ -45,7 +45,7 @@ class RunDetail:
     window_start: datetime | None
     window_stop: datetime
     planned: int
-    held: int
+    reserved: int
     arrived: int
     vanished: int
     scored: int
@@ -76,7 +76,7 @@ class RunProgress:
     state: str
     stalled: bool
     planned: int
-    held: int
+    reserved: int
     scored: int
     rejected: int
     done: int

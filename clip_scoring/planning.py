@@ -20,29 +20,29 @@ def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
     """Cut what is pending into shards, once per run key: asking again returns the same shards.
 
     Records that another live run of the same source and fingerprint holds are left out and
-    counted in `held`.
+    counted in `reserved`.
     """
-    source.take_stock(request.window)
+    source.refresh(request.window)
     with runs.planning(source.name, request.fingerprint) as planning:
         planned_before = planning.find(request.run_key)
         if planned_before is not None:
-            return _plan_of(planned_before, planning, planned_before.held)
+            return _plan_of(planned_before, planning, planned_before.reserved)
         run = planning.open_run(request)
         planning.release_abandoned(run)
-        taken = merged(planning.held_ranges(run))
-        held = _held(run, taken, source=source)
+        taken = merged(planning.reserved_ranges(run))
+        reserved = _reserved(run, taken, source=source)
         ranges = list(_ranges(request, run, taken, source=source)[1])
-        planning.add_shards(run, ranges, held)
+        planning.add_shards(run, ranges, reserved)
         planned = sum(each.planned for each in ranges)
-        return _plan_of(replace(run, planned=planned), planning, held)
+        return _plan_of(replace(run, planned=planned), planning, reserved)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What planning would find now; `held` are pending records that another live run works on."""
+    """What planning would find now; `reserved` are pending records of other live runs."""
 
     planned: int
-    held: int
+    reserved: int
     shards: int
     shard_size: int
     window: Window
@@ -59,22 +59,22 @@ class Preview:
         start = "the beginning" if self.window.start is None else f"{self.window.start:%F %H:%M}"
         return (
             f"{self.planned} records in {self.shards} shards of up to {self.shard_size} would be "
-            f"planned, {self.held} held by another run; from {start} to "
+            f"planned, {self.reserved} reserved by other runs; from {start} to "
             f"{self.window.stop:%F %H:%M} UTC, fingerprint {self.fingerprint}"
         )
 
 
 def preview(request: RunRequest, *, source: Source, runs: Runs) -> Preview:
     """What such a run would plan now; plans nothing and writes no row of a run."""
-    source.take_stock(request.window)
+    source.refresh(request.window)
     run = _unplanned(request, runs.selection_of(request))
     with runs.planning(source.name, request.fingerprint) as planning:
-        taken = merged(planning.held_ranges(run))
+        taken = merged(planning.reserved_ranges(run))
     size, ranges = _ranges(request, run, taken, source=source)
     planned = [each.planned for each in ranges]
     return Preview(
         planned=sum(planned),
-        held=_held(run, taken, source=source),
+        reserved=_reserved(run, taken, source=source),
         shards=len(planned),
         shard_size=size,
         window=request.window,
@@ -98,7 +98,7 @@ def _unplanned(request: RunRequest, selection: Selection) -> Run:
     )
 
 
-def judge_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES) -> RunSummary:
+def finish_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES) -> RunSummary:
     """Recount the run from its rows, judge it and close it; its `failures` make it red."""
     counted = [
         replace(shard, pending=source.count_pending(run.selection(keys)))
@@ -119,11 +119,11 @@ def judge_run(run: Run, *, source: Source, runs: Runs, gates: Gates = _NO_GATES)
     return summary
 
 
-def _plan_of(run: Run, planning: Planning, held: int) -> Plan:
-    return Plan(run.id, run.planned, held, tuple(planning.shards(run)))
+def _plan_of(run: Run, planning: Planning, reserved: int) -> Plan:
+    return Plan(run.id, run.planned, reserved, tuple(planning.shards(run)))
 
 
-def _held(run: Run, taken: list[KeyRange], *, source: Source) -> int:
+def _reserved(run: Run, taken: list[KeyRange], *, source: Source) -> int:
     return sum(source.count_pending(run.selection(keys)) for keys in taken)
 
 

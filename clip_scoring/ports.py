@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.quality import Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection
 from clip_scoring.run_metrics import RunMetrics
@@ -35,7 +35,7 @@ class Source(Protocol):
 
     name: str
 
-    def take_stock(self, window: Window) -> None:
+    def refresh(self, window: Window) -> None:
         """Note what has come, gone or changed since; called before planning, in no transaction.
 
         Files get their keys here. Raises ObjectUnreadable for a file that cannot be parsed.
@@ -60,7 +60,7 @@ class Source(Protocol):
         Raises ObjectUnreadable where a file is not what it was.
         """
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
 
 
@@ -79,7 +79,7 @@ class ImageDecoders(Protocol):
     async def decode(self, body: bytes) -> Pixels:
         """The pixels of one image; a bad one raises what the loader makes a Rejection of."""
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """Counts of what happened since this was asked last."""
 
     async def close(self) -> None:
@@ -103,7 +103,7 @@ class LoadedImages:
     """
 
     images: Sequence[DecodedImage | Rejection]
-    measures: Measures
+    measures: StageMetrics
 
 
 class Loader(Protocol):
@@ -120,7 +120,7 @@ class Scorer(Protocol):
     device: str
     """What it computes on, for people: `cpu`, or the name of the GPU."""
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What scoring did since this was asked last: pairs encoded and repeated, back-offs."""
 
     def score(
@@ -152,7 +152,7 @@ class Sink(Protocol):
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        measures: Measures,
+        measures: StageMetrics,
     ) -> Claim:
         """Store outcomes and move the checkpoint to `offset`, both or neither.
 
@@ -172,11 +172,11 @@ class Planning(Protocol):
     def release_abandoned(self, run: Run) -> None:
         """Void every claim on runs of the same scope whose leases have all run out."""
 
-    def held_ranges(self, run: Run) -> list[KeyRange]:
+    def reserved_ranges(self, run: Run) -> list[KeyRange]:
         """What open shards of other live runs hold whose windows overlap with the run's."""
 
-    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
-        """Number and store the run's shards and its planned and held counts."""
+    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], reserved: int) -> None:
+        """Number and store the run's shards and its planned and reserved counts."""
 
     def shards(self, run: Run) -> list[ShardPlan]:
         """The run's shards by number."""

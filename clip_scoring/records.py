@@ -104,7 +104,7 @@ class Record:
     caption: str
     image: bytes | None = None
     """The encoded image, where the source brings it along; the address then only names it."""
-    flaw: Rejection | None = None
+    parse_error: Rejection | None = None
     """Why the source could not make a pair of this record, for instance a broken line."""
     name: str | None = None
     """Its identity among outcomes, where that is not its place in the source."""
@@ -115,7 +115,7 @@ class Record:
         image_uri: str,
         caption: str,
         image: bytes | None = None,
-        flaw: Rejection | None = None,
+        parse_error: Rejection | None = None,
         name: str | None = None,
     ) -> None:
         """As dataclass would write it, but slot by slot: there are millions of records."""
@@ -123,7 +123,7 @@ class Record:
         _set_image_uri(self, image_uri)
         _set_caption(self, caption)
         _set_image(self, image)
-        _set_flaw(self, flaw)
+        _set_flaw(self, parse_error)
         _set_name(self, name)
 
     @property

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.shards import KeyRange
 
 MAX_BATCH_SIZE, MAX_SHARD_SIZE, MAX_LIMIT = 4096, 10_000_000, 10**12
@@ -108,7 +108,7 @@ class Run:
     as_of: datetime
     batch_size: int
     planned: int
-    held: int = 0
+    reserved: int = 0
 
     def selection(self, keys: KeyRange = _WHOLE) -> Selection:
         """What is pending for this run within `keys`."""
@@ -126,16 +126,16 @@ class ShardPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The answer of planning; `held` are pending records that another live run works on."""
+    """The answer of planning; `reserved` are pending records that another live run works on."""
 
     run_id: int
     planned: int
-    held: int
+    reserved: int
     shards: tuple[ShardPlan, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class Remaining:
     """What of a run is still to be done: its open shards, and their records without an outcome."""
 
     shards: int
@@ -154,7 +154,7 @@ class ShardCounts:
     scored: int
     rejected: int
     pending: int
-    measures: Measures = field(default_factory=Measures)
+    measures: StageMetrics = field(default_factory=StageMetrics)
     device: str | None = None
 
     @property
@@ -203,7 +203,7 @@ class RunSummary:
     rejected: int
     pending: int
     failures: tuple[str, ...]
-    measures: Measures
+    measures: StageMetrics
     devices: tuple[str, ...] = ()
 
     @classmethod
@@ -225,7 +225,7 @@ class RunSummary:
             rejected=total(lambda shard: shard.rejected),
             pending=total(lambda shard: shard.pending),
             failures=(*violations, *_lost_rows(shards, superseded)),
-            measures=sum((shard.measures for shard in shards), Measures()),
+            measures=sum((shard.measures for shard in shards), StageMetrics()),
             devices=tuple(sorted({shard.device for shard in shards if shard.device})),
         )
 

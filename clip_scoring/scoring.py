@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from clip_scoring.errors import Interrupted, Retryable
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import Loader, Scorer, Sink, Source
 from clip_scoring.runs import Run
 from clip_scoring.shards import Claim, KeyRange, successor
@@ -89,4 +89,4 @@ def _reads_of_shard(run: Run, claim: Claim, source: Source) -> Iterator[Read]:
         last = len(records) < run.batch_size
         offset = stop if last else successor(records[-1].key)
         seconds = {"read": monotonic() - started}
-        yield Read(records, offset, Measures(seconds) + source.measured())
+        yield Read(records, offset, StageMetrics(seconds) + source.drain_metrics())

@@ -18,7 +18,7 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRange:
-    """What becomes one shard: its range and how many pending records it held at planning."""
+    """What becomes one shard: its range and how many pending records it had at planning."""
 
     start: Key
     stop: Key
@@ -87,13 +87,13 @@ def merged(ranges: Iterable[KeyRange]) -> list[KeyRange]:
     return found
 
 
-def free_ranges(held: Iterable[KeyRange]) -> Iterator[KeyRange]:
-    """The parts of the whole key space that the held ranges leave over.
+def free_ranges(reserved: Iterable[KeyRange]) -> Iterator[KeyRange]:
+    """The parts of the whole key space that the reserved ranges leave over.
 
-    `held` is ordered by start and its ranges have both ends; they may touch and overlap.
+    `reserved` is ordered by start and its ranges have both ends; they may touch and overlap.
     """
     at: Key | None = None
-    for taken in held:
+    for taken in reserved:
         if at is None or taken.start > at:  # type: ignore[operator]
             yield KeyRange(at, taken.start)
         if at is None or taken.stop > at:  # type: ignore[operator]

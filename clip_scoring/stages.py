@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TypeVar
 
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import DecodedImage, LoadedImages, Loader, Scorer
 from clip_scoring.records import (
     Key,
@@ -35,7 +35,7 @@ class Read:
 
     records: Sequence[Record]
     stop: Key
-    measures: Measures
+    measures: StageMetrics
 
     @property
     def image_bytes(self) -> int:
@@ -50,7 +50,7 @@ class LoadedBatch:
     records: Sequence[Record]
     images: Sequence[DecodedImage | Rejection]
     stop: Key
-    measures: Measures
+    measures: StageMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class ScoredBatch:
     records: Sequence[Record]
     outcomes: Sequence[Outcome]
     stop: Key
-    measures: Measures
+    measures: StageMetrics
 
     @property
     def scored(self) -> int:
@@ -114,7 +114,7 @@ def score_ahead(batches: Iterator[LoadedBatch], *, scorer: Scorer) -> Iterator[S
         outcomes = _outcomes(batch, scorer)
         done = monotonic()
         seconds = {"score": done - started, "commit": committing, "wall": done - clock}
-        measures = batch.measures + Measures(seconds, peaks=_memory()) + scorer.measured()
+        measures = batch.measures + StageMetrics(seconds, peaks=_memory()) + scorer.drain_metrics()
         yield ScoredBatch(batch.records, outcomes, batch.stop, measures)
         committing, clock = monotonic() - done, done
 
@@ -155,4 +155,4 @@ def _load(records: Sequence[Record], loader: Loader) -> LoadedImages:
 
 
 def _refused(record: Record) -> Rejection | None:
-    return record.flaw or screen_caption(record.caption)
+    return record.parse_error or screen_caption(record.caption)

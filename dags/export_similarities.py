@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from airflow.sdk import DAG, PartitionedAssetTimetable
 
+from clip_airflow.exports import ExportRunsOperator, any_source, export_params
 from clip_airflow.retries import RETRY_POLICY
-from clip_airflow.upkeep import ExportRunsOperator, any_source, export_params
 
 with DAG(
     dag_id="clip_export",

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 
+from clip_airflow.maintenance import MaintainOperator, maintain_params
 from clip_airflow.retries import RETRY_POLICY
-from clip_airflow.upkeep import MaintainOperator, maintain_params
 
 with DAG(
     dag_id="clip_maintain",

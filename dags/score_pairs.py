@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from airflow.sdk import DAG, CronPartitionTimetable
 
-from clip_airflow.notify import tell_failure
+from clip_airflow.notify import notify_failure
 from clip_airflow.operators import FinishRunOperator, PlanRunOperator, ScoreShardOperator
 from clip_airflow.params import run_params
 from clip_airflow.retries import RETRY_POLICY, SOON
@@ -22,7 +22,7 @@ with DAG(
     max_active_runs=1,
     params=run_params(),
     default_args={"retries": 5, "retry_delay": SOON, "retry_policy": RETRY_POLICY},
-    on_failure_callback=tell_failure,
+    on_failure_callback=notify_failure,
     tags=["clip"],
     doc_md="Scores image–caption pairs with CLIP. A green run means that every planned record has "
     "an outcome: a similarity, or a rejection with its reason.",

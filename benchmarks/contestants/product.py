@@ -14,9 +14,9 @@ from benchmarks.album import Pair
 from benchmarks.contestants.entry import Entry
 from benchmarks.contestants.loading import open_loader
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.memory.runs import MemoryBook
+from clip_scoring.memory.runs import InMemoryRunStore
 from clip_scoring.memory.source import MemorySource
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.clip import ClipScorer, Engine
 from clip_scoring.models.int8.onnx_towers import open_int8
@@ -83,7 +83,7 @@ class ReadyImages:
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
         """One entry per record, in order."""
-        return LoadedImages([self._images[each.image_uri] for each in records], Measures())
+        return LoadedImages([self._images[each.image_uri] for each in records], StageMetrics())
 
 
 class ModelOnly:
@@ -131,7 +131,7 @@ def scored(
     pairs: Sequence[Pair], loader: Loader, scorer: Scorer, *, batch_size: int
 ) -> Sequence[float]:
     """Similarities in order, by the product's own loop; every pair has to have one."""
-    book = MemoryBook(lambda: NOON)
+    book = InMemoryRunStore(lambda: NOON)
     source = MemorySource("album", book, {each.key: (each, NOON) for each in _records(pairs)})
     plan = plan_run(_request(scorer.fingerprint, batch_size), source=source, runs=book)
     run, claim = book.claim(plan.shards[0].shard_id, device=scorer.device)

@@ -37,14 +37,16 @@ def add_commands(commands: Commands) -> None:
 def _doctor(_: None, arguments: argparse.Namespace) -> ExitCode:
     try:
         from clip_scoring.doctor.checks import examine  # noqa: PLC0415  # --help must not wait
-        from clip_scoring.doctor.findings import Verdict  # noqa: PLC0415  # as above
+        from clip_scoring.doctor.findings import CheckStatus  # noqa: PLC0415  # as above
     except ModuleNotFoundError as broken:
         if (broken.name or "").startswith("clip_scoring"):
             raise
         raise SettingsInvalid(f"{broken}: install the packages anew, make clean setup") from broken
     logging.getLogger("clip_scoring.nightly").setLevel(logging.WARNING)  # said here
     show = _show_all if arguments.json else _show_at_once
-    failed = any(each.verdict is Verdict.FAIL for each in show(examine(Settings.from_environment)))
+    failed = any(
+        each.status is CheckStatus.FAIL for each in show(examine(Settings.from_environment))
+    )
     return ExitCode.WRONG_USE if failed else ExitCode.DONE
 
 
@@ -60,6 +62,6 @@ def _show_at_once(findings: Iterable[Finding]) -> list[Finding]:
     shown = []
     for finding in findings:
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.verdict:<4}  {finding.name:<{_WIDTH}}  {finding.text}{remedy}", flush=True)
+        print(f"{finding.status:<4}  {finding.name:<{_WIDTH}}  {finding.text}{remedy}", flush=True)
         shown.append(finding)
     return shown

@@ -143,7 +143,8 @@ def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:
 
     plan = planner.plan(settings, options, run_key=run_key, trigger=Trigger.CLI).plan
     print(
-        f"run {run_key}: {plan.planned} records in {len(plan.shards)} shards, {plan.held} held",
+        f"run {run_key}: {plan.planned} records in {len(plan.shards)} shards, "
+        f"{plan.reserved} reserved by other runs",
         flush=True,
     )
     return plan

@@ -10,14 +10,14 @@ from clip_scoring.overview import RejectionBacklog, RunProgress, ShardDetail
 
 def runs_table(runs: Sequence[RunProgress]) -> Iterator[str]:
     """One line per run."""
-    head = ("state", "source", "trigger", "planned", "held", "scored", "rejected", "shards",
+    head = ("state", "source", "trigger", "planned", "reserved", "scored", "rejected", "shards",
             "started (UTC)", "took", "run key")  # fmt: skip
     yield from _table(
         head,
         [
             (
                 "stalled" if run.stalled else run.state, run.source, run.trigger, run.planned,
-                run.held, run.scored, run.rejected, f"{run.done}/{run.shards}",
+                run.reserved, run.scored, run.rejected, f"{run.done}/{run.shards}",
                 _instant(run.started_at), _took(run), run.run_key,
             )
             for run in runs

@@ -20,7 +20,7 @@ _SEARCH_TIMEOUT = "5min"
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresUpkeep:
+class PostgresMaintenance:
     """What may be let go, in batches of `at_once` rows; rows that somebody works on are skipped."""
 
     engine: Engine

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, Engine, Row
 from clip_scoring.database.connection import query, transaction
 from clip_scoring.errors import RunNotFound, SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.run_metrics import RunMetrics, histogram_of_json
 from clip_scoring.runs import (
-    Left,
+    Remaining,
     Rescore,
     Run,
     RunRequest,
@@ -78,14 +78,14 @@ class PostgresPlanning:
         self._connection.execute(query("release_abandoned"), _scope(run))
         self._connection.execute(query("mark_abandoned"), _scope(run))
 
-    def held_ranges(self, run: Run) -> list[KeyRange]:
+    def reserved_ranges(self, run: Run) -> list[KeyRange]:
         """What open shards of other live runs hold whose windows overlap with the run's."""
         window = {"window_start": run.window.start, "window_stop": run.window.stop}
-        rows = self._connection.execute(query("held_ranges"), {**_scope(run), **window})
+        rows = self._connection.execute(query("reserved_ranges"), {**_scope(run), **window})
         return [KeyRange(row.start, row.stop) for row in rows]
 
-    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
-        """Number and store the run's shards and its planned and held counts."""
+    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], reserved: int) -> None:
+        """Number and store the run's shards and its planned and reserved counts."""
         self._connection.execute(
             query("add_shards"),
             {
@@ -99,7 +99,7 @@ class PostgresPlanning:
         )
         planned = sum(each.planned for each in ranges)
         self._connection.execute(
-            query("note_planned"), {"run_id": run.id, "planned": planned, "held": held}
+            query("note_planned"), {"run_id": run.id, "planned": planned, "reserved": reserved}
         )
 
     def shards(self, run: Run) -> list[ShardPlan]:
@@ -156,11 +156,11 @@ class PostgresRuns:
                 connection.execute(query("unfinished_shards"), {"run_id": run.id}).scalar_one()
             )
 
-    def left(self, run: Run) -> Left:
+    def remaining(self, run: Run) -> Remaining:
         """What of the run is still to be done, by the counters of its shards."""
         with transaction(self._engine) as connection:
             row = connection.execute(query("left_of_run"), {"run_id": run.id}).one()
-            return Left(int(row.shards), int(row.records))
+            return Remaining(int(row.shards), int(row.records))
 
     def workers(self, run: Run) -> list[str]:
         """Who works on unfinished shards of the run."""
@@ -245,7 +245,7 @@ def run_of(row: Row[Any]) -> Run:
         as_of=row.started_at,
         batch_size=row.batch_size,
         planned=row.planned,
-        held=row.held,
+        reserved=row.reserved,
     )
 
 
@@ -271,6 +271,6 @@ def _counts(row: Row[Any]) -> ShardCounts:
         scored=row.scored,
         rejected=row.rejected,
         pending=0,
-        measures=Measures.of_json(row.measures),
+        measures=StageMetrics.of_json(row.measures),
         device=row.device,
     )

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from clip_scoring.database.connection import transaction
 from clip_scoring.errors import SchemaMismatch
 
-SCHEMA_VERSION = "0003"
+SCHEMA_VERSION = "0004"
 
 
 def upgrade(engine: Engine) -> str:

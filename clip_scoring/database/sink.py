@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Row
 from clip_scoring.database.connection import query, transaction
 from clip_scoring.database.runs import LEASE, planning_scope, run_of
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, ShardLost
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.runs import Run
 from clip_scoring.shards import Checkpoint, Claim
@@ -62,7 +62,7 @@ class PostgresSink:
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        measures: Measures,
+        measures: StageMetrics,
     ) -> Claim:
         """Store outcomes and move the checkpoint to `offset`, both or neither.
 
@@ -71,7 +71,7 @@ class PostgresSink:
         """
 
         def write(backoffs: int) -> None:
-            so_far = measures + Measures(counts={"backoffs": backoffs})
+            so_far = measures + StageMetrics(counts={"backoffs": backoffs})
             try:
                 with transaction(self._engine) as connection:
                     self._write(connection, claim, offset, outcomes, so_far)
@@ -115,7 +115,7 @@ class PostgresSink:
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        measures: Measures,
+        measures: StageMetrics,
     ) -> None:
         known = connection.execute(query("measures"), {"shard_id": claim.shard_id}).scalar()
         moved = connection.execute(
@@ -127,7 +127,7 @@ class PostgresSink:
                 "new": json.dumps(offset),
                 "scored": sum(isinstance(outcome, Score) for _, outcome in outcomes),
                 "rejected": sum(isinstance(outcome, Rejection) for _, outcome in outcomes),
-                "measures": json.dumps((Measures.of_json(known or {}) + measures).as_json()),
+                "measures": json.dumps((StageMetrics.of_json(known or {}) + measures).as_json()),
                 "lease": LEASE,
             },
         )
@@ -158,7 +158,7 @@ def _repeated(attempt: Callable[[int], Done]) -> Done:
 def _require_sole_run(connection: Connection, claim: Claim) -> None:
     rivals = connection.execute(query("rival_shards"), {"shard_id": claim.shard_id}).all()
     if keys := [row.run_key for row in rivals if row.alive]:
-        raise ShardLost(f"shard {claim.number}: its records are held by run {keys[0]}")
+        raise ShardLost(f"shard {claim.number}: its records are reserved by run {keys[0]}")
     outlived = sorted(row.id for row in rivals)
     connection.execute(query("void_outlived"), {"shard_ids": outlived})
     connection.execute(query("reopen_run"), {"run_id": claim.run_id})

@@ -13,9 +13,9 @@ from clip_scoring.database import health, schema
 from clip_scoring.database.connection import DATABASE_ERRORS, Database
 from clip_scoring.doctor import places
 from clip_scoring.doctor.findings import (
+    CheckStatus,
     Finding,
     Findings,
-    Verdict,
     bucket_finding,
     clock_finding,
     cpu_finding,
@@ -88,7 +88,7 @@ def examine(read_settings: Callable[[], Settings]) -> Findings:
         settings = read_settings()
     except SettingsInvalid as wrong:
         for line in str(wrong).splitlines():
-            yield Finding("settings", Verdict.FAIL, line, _REMEDIES["settings"])
+            yield Finding("settings", CheckStatus.FAIL, line, _REMEDIES["settings"])
         return
     yield from _guarded("gpu", _gpu(settings))
     yield from _guarded("weights", _weights(settings))
@@ -103,7 +103,7 @@ def _guarded(name: str, found: Findings, *, about: str = "", remedy: str = "") -
     try:
         yield from found
     except _BROKEN as broken:
-        yield Finding(name, Verdict.FAIL, about + _told(broken), remedy or _REMEDIES[name])
+        yield Finding(name, CheckStatus.FAIL, about + _told(broken), remedy or _REMEDIES[name])
 
 
 def _told(broken: Exception) -> str:
@@ -128,9 +128,9 @@ def _cpu() -> Findings:
 def _gpu(settings: Settings) -> Findings:
     device = device_of(settings)
     if settings.compute.device == "cpu":
-        yield Finding("gpu", Verdict.SKIP, "not looked for: CLIP_SCORING_DEVICE=cpu")
+        yield Finding("gpu", CheckStatus.SKIP, "not looked for: CLIP_SCORING_DEVICE=cpu")
     elif device == "mps":
-        yield Finding("gpu", Verdict.OK, "Apple's, as device mps")
+        yield Finding("gpu", CheckStatus.OK, "Apple's, as device mps")
     else:
         yield from _guarded("gpu", _nvidia_gpus(), remedy=_GPU_BROKEN)
 
@@ -150,7 +150,7 @@ def _weights(settings: Settings) -> Findings:
     opened = find_weights(settings, None)
     about = f"{opened.architecture}, sha256 {opened.weights_sha256[:12]}"
     text = f"{settings.weights}: {about}, revision {opened.revision[:12]}"
-    yield Finding("weights", Verdict.OK, text)
+    yield Finding("weights", CheckStatus.OK, text)
     yield from _guarded("self-test", _self_test(settings, opened))
 
 
@@ -161,7 +161,7 @@ def _self_test(settings: Settings, weights: Weights) -> Findings:
     try:
         dtype = usual_dtype(device_of(settings))
     except SettingsInvalid:
-        yield Finding("self-test", Verdict.SKIP, "no device to run it on", "see gpu")
+        yield Finding("self-test", CheckStatus.SKIP, "no device to run it on", "see gpu")
         return
     made_with = weights.fingerprint(tier=Tier.EXACT, dtype=dtype)
     plain, started = SourceRegistration("trial"), time.monotonic()
@@ -172,19 +172,19 @@ def _self_test(settings: Settings, weights: Weights) -> Findings:
     took = time.monotonic() - started
     text = f"decodes and scores as it must, on {scorer.device}, in {took:.1f} s; fingerprint "
     text += f"{made_with.digest[:12]} ({made_with.tier}, {made_with.dtype})"
-    yield Finding("self-test", Verdict.OK, text)
+    yield Finding("self-test", CheckStatus.OK, text)
 
 
 def _records(settings: Settings) -> Findings:
     """The database, and every source with its images."""
     found = list(_guarded("database", _database(settings)))
     yield from found
-    ready = all(each.verdict in {Verdict.OK, Verdict.WARN} for each in found)
+    ready = all(each.status in {CheckStatus.OK, CheckStatus.WARN} for each in found)
     for registration in settings.registrations.sources.values():
         about = f"{registration.name}: "
         if isinstance(registration.place, TablePlace) and not ready:
             text = f"{about}table {registration.place.table}, not looked for"
-            yield Finding("source", Verdict.SKIP, text, "see database")
+            yield Finding("source", CheckStatus.SKIP, text, "see database")
         else:
             yield from _guarded("source", _source(registration, settings), about=about)
         yield from _guarded("images", _images(registration, settings), about=about)
@@ -193,7 +193,7 @@ def _records(settings: Settings) -> Findings:
 def _database(settings: Settings) -> Findings:
     if settings.database_url is None:
         remedy = "set CLIP_SCORING_DATABASE_URL for plan and run; score needs none"
-        yield Finding("database", Verdict.SKIP, "not configured", remedy)
+        yield Finding("database", CheckStatus.SKIP, "not configured", remedy)
         return
     engine = health.engine_without_leaks(settings.database_url)
     try:
@@ -201,7 +201,7 @@ def _database(settings: Settings) -> Findings:
         where = f"{server.database} at {engine.url.host}:{engine.url.port or 5432}"
         answer = f"answers {server.login} in {server.answer_s * 1000:.1f} ms"
         text = f"PostgreSQL {server.version}, {where}, {answer}"
-        yield Finding("database", Verdict.OK, text)
+        yield Finding("database", CheckStatus.OK, text)
         yield clock_finding(server.ahead_s)
         yield from _guarded("schema", _schema(engine, server.login))
     finally:
@@ -212,9 +212,9 @@ def _schema(engine: Database, login: str) -> Findings:
     try:
         schema.require_current(engine)
     except NotPermitted as denied:
-        yield Finding("rights", Verdict.FAIL, _told(denied), grant_to(login))
+        yield Finding("rights", CheckStatus.FAIL, _told(denied), grant_to(login))
         return
-    yield Finding("schema", Verdict.OK, f"clip at version {schema.SCHEMA_VERSION}")
+    yield Finding("schema", CheckStatus.OK, f"clip at version {schema.SCHEMA_VERSION}")
     yield rights_finding(login, health.ask_rights(engine))
 
 
@@ -224,10 +224,10 @@ def _source(registration: SourceRegistration, settings: Settings) -> Findings:
         case TablePlace(table=table):
             # Needs the right to read every column, and reads no record.
             open_source(settings, current_database(settings), name).find((), longest=1)
-            yield Finding("source", Verdict.OK, f"{name}: table {table}, may be read")
+            yield Finding("source", CheckStatus.OK, f"{name}: table {table}, may be read")
         case FilePlace(path=path) as file:
             size = places.look_into_csv(file)
-            yield Finding("source", Verdict.OK, f"{name}: {path}, {size:,} bytes, may be read")
+            yield Finding("source", CheckStatus.OK, f"{name}: {path}, {size:,} bytes, may be read")
         case BucketPlace(bucket=bucket, prefix=prefix, connection=connection):
             access = settings.s3_access(connection)
             yield from _bucket("source", f"{name}: ", f"{bucket}/{prefix}", access)
@@ -243,7 +243,7 @@ def _images(registration: SourceRegistration, settings: Settings) -> Findings:
         places.require_folder(root)
     folders = ", ".join(map(str, registration.image_roots)) or "no folder (image_roots is empty)"
     text = f"{registration.name}: from the web{proxy} and from {folders}"
-    yield Finding("images", Verdict.OK, text)
+    yield Finding("images", CheckStatus.OK, text)
     for place in registration.image_buckets:
         access = settings.s3_access(registration.image_connection)
         yield from _bucket("images", f"{registration.name}: ", place, access)
@@ -253,13 +253,13 @@ def _exports(settings: Settings) -> Findings:
     match settings.registrations.exports:
         case ExportFolder(path):
             places.require_writable(path)
-            yield Finding("exports", Verdict.OK, f"{path}, may be written to")
+            yield Finding("exports", CheckStatus.OK, f"{path}, may be written to")
         case ExportBucket(bucket, prefix, connection):
             access = settings.s3_access(connection)
             yield from _bucket("exports", "", f"{bucket}/{prefix}", access)
         case None:
             remedy = "write `exports:` into the registration file, or name a folder: export --to"
-            yield Finding("exports", Verdict.SKIP, "no place is registered", remedy)
+            yield Finding("exports", CheckStatus.SKIP, "no place is registered", remedy)
 
 
 def _bucket(name: str, about: str, place: str, access: S3Access) -> Findings:

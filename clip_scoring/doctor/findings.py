@@ -31,7 +31,7 @@ _GIB = 2**30
 _SKEW_S = 5.0
 
 
-class Verdict(StrEnum):
+class CheckStatus(StrEnum):
     """How things stand with one part."""
 
     OK = "ok"
@@ -47,7 +47,7 @@ class Finding:
     """What was found of one part, and what to do; no remedy where nothing has to be done."""
 
     name: str
-    verdict: Verdict
+    status: CheckStatus
     text: str
     remedy: str = ""
 
@@ -61,9 +61,9 @@ def python_finding(version: tuple[int, ...]) -> Finding:
     """Whether this program is made for that version of Python."""
     text = ".".join(map(str, version))
     if version[:2] in _PYTHONS:
-        return Finding("python", Verdict.OK, text)
+        return Finding("python", CheckStatus.OK, text)
     remedy = "take Python 3.11 or 3.12: make clean setup"
-    return Finding("python", Verdict.FAIL, f"{text} is not supported", remedy)
+    return Finding("python", CheckStatus.FAIL, f"{text} is not supported", remedy)
 
 
 def packages_finding(version_of: VersionOf) -> Finding:
@@ -76,8 +76,8 @@ def packages_finding(version_of: VersionOf) -> Finding:
     ]
     text = ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
     if not wanting:
-        return Finding("packages", Verdict.OK, text)
-    return Finding("packages", Verdict.FAIL, text, f"pip install {_quoted(*wanting)}")
+        return Finding("packages", CheckStatus.OK, text)
+    return Finding("packages", CheckStatus.FAIL, text, f"pip install {_quoted(*wanting)}")
 
 
 def extras_findings(version_of: VersionOf) -> Findings:
@@ -86,11 +86,11 @@ def extras_findings(version_of: VersionOf) -> Findings:
         found = {name: version_of(name) for name in packages}
         if all(found.values()):
             versions = ", ".join(f"{name} {version}" for name, version in found.items())
-            yield Finding(extra, Verdict.OK, versions)
+            yield Finding(extra, CheckStatus.OK, versions)
         else:
             missing = " and ".join(name for name in packages if not found[name])
             remedy = f"for {purpose}: pip install {_quoted(f'clip-scoring[{extra}]')}"
-            yield Finding(extra, Verdict.SKIP, f"without {missing}", remedy)
+            yield Finding(extra, CheckStatus.SKIP, f"without {missing}", remedy)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -105,12 +105,14 @@ def cpu_finding(cores: int, flags: frozenset[str]) -> Finding:
     """What the CPU is good for; `flags` are its instruction sets, empty where nobody knows."""
     counted = f"{cores} core{'s' * (cores != 1)} for this process"
     if "sse2" not in flags:  # not of the x86 family, whose features these are
-        return Finding("cpu", Verdict.OK, counted)
+        return Finding("cpu", CheckStatus.OK, counted)
     told = [name if flag in flags else f"no {name}" for name, flag in _FEATURES.items()]
     text = f"{counted}; {', '.join(told)}"
     if _FEATURES["AVX2"] in flags:
-        return Finding("cpu", Verdict.OK, text)
-    return Finding("cpu", Verdict.WARN, text, "take a CPU with AVX2: without it, scoring is slow")
+        return Finding("cpu", CheckStatus.OK, text)
+    return Finding(
+        "cpu", CheckStatus.WARN, text, "take a CPU with AVX2: without it, scoring is slow"
+    )
 
 
 def gpu_finding(gpu: Gpu, driver: str | None) -> Finding:
@@ -118,29 +120,29 @@ def gpu_finding(gpu: Gpu, driver: str | None) -> Finding:
     free = f"{gpu.free / _GIB:.1f} of {gpu.total / _GIB:.1f} GiB free"
     text = f"{gpu.number}: {gpu.name}, multiplies right, {free}, driver {driver or 'unknown'}"
     if gpu.free >= _GIB:
-        return Finding("gpu", Verdict.OK, text)
-    return Finding("gpu", Verdict.WARN, text, "see in nvidia-smi who takes its memory")
+        return Finding("gpu", CheckStatus.OK, text)
+    return Finding("gpu", CheckStatus.WARN, text, "see in nvidia-smi who takes its memory")
 
 
 def gpu_missing(torch: str, cuda: str | None, driver: str | None, complaint: str) -> Finding:
     """What to make of no GPU where none is required: odd if there is a driver for one."""
     built = f"torch {torch} is built for {f'CUDA {cuda}' if cuda else 'CPUs alone'}"
     if driver is None:
-        return Finding("gpu", Verdict.OK, f"none, the CPU scores; {built}")
+        return Finding("gpu", CheckStatus.OK, f"none, the CPU scores; {built}")
     text = f"driver {driver} is there, but torch sees no GPU: {complaint or built}"
     if cuda is None:
-        return Finding("gpu", Verdict.WARN, text, "install a torch that is built for CUDA")
+        return Finding("gpu", CheckStatus.WARN, text, "install a torch that is built for CUDA")
     remedy = "update the driver or take a torch for an older CUDA, and look at CUDA_VISIBLE_DEVICES"
-    return Finding("gpu", Verdict.WARN, text, remedy)
+    return Finding("gpu", CheckStatus.WARN, text, remedy)
 
 
 def clock_finding(ahead_s: float) -> Finding:
     """Whether this machine and the database agree on the time."""
     if abs(ahead_s) <= _SKEW_S:
-        return Finding("clock", Verdict.OK, f"{abs(ahead_s):.1f} s from the database's")
+        return Finding("clock", CheckStatus.OK, f"{abs(ahead_s):.1f} s from the database's")
     text = f"{abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} the database's"
     remedy = "synchronise both by NTP: times in logs and tables do not fit (leases do)"
-    return Finding("clock", Verdict.WARN, text, remedy)
+    return Finding("clock", CheckStatus.WARN, text, remedy)
 
 
 def rights_finding(login: str, rights: Rights) -> Finding:
@@ -148,14 +150,14 @@ def rights_finding(login: str, rights: Rights) -> Finding:
     grant = grant_to(login)
     match rights:
         case Rights(reads=False):
-            return Finding("rights", Verdict.FAIL, f"{login} may not read schema clip", grant)
+            return Finding("rights", CheckStatus.FAIL, f"{login} may not read schema clip", grant)
         case Rights(standby=True):
             text = "the database takes no changes now: enough for status, not for plan and run"
-            return Finding("rights", Verdict.WARN, text, "name its primary server in the URL")
+            return Finding("rights", CheckStatus.WARN, text, "name its primary server in the URL")
         case Rights(writes=False):
             text = f"{login} may read and not write: enough for status, not for plan and run"
-            return Finding("rights", Verdict.WARN, text, grant)
-    return Finding("rights", Verdict.OK, f"{login} may read records and write outcomes")
+            return Finding("rights", CheckStatus.WARN, text, grant)
+    return Finding("rights", CheckStatus.OK, f"{login} may read records and write outcomes")
 
 
 def grant_to(login: str) -> str:
@@ -168,19 +170,21 @@ def bucket_finding(name: str, place: str, listing: Listing) -> Finding:
     match name, listing:
         case "source", Listing.DENIED:
             remedy = "allow its login to list the bucket (s3:ListBucket)"
-            return Finding(name, Verdict.FAIL, f"{place} may not be listed", remedy)
+            return Finding(name, CheckStatus.FAIL, f"{place} may not be listed", remedy)
         case _, Listing.DENIED:
-            return Finding(name, Verdict.OK, f"{place} is there; nothing is listed to this login")
+            return Finding(
+                name, CheckStatus.OK, f"{place} is there; nothing is listed to this login"
+            )
         case "source" | "images", Listing.EMPTY:
             remedy = "put the files there, or correct the prefix in the registration file"
-            return Finding(name, Verdict.WARN, f"{place} is empty", remedy)
-    return Finding(name, Verdict.OK, f"{place} answers")
+            return Finding(name, CheckStatus.WARN, f"{place} is empty", remedy)
+    return Finding(name, CheckStatus.OK, f"{place} answers")
 
 
 def disk_finding(free: Mapping[str, int]) -> Finding:
     """Whether there is room; bytes that are free by what they are for."""
     text = ", ".join(f"{count / _GIB:.1f} GiB free for {use}" for use, count in free.items())
     if min(free.values()) >= _GIB:
-        return Finding("disk", Verdict.OK, text)
+        return Finding("disk", CheckStatus.OK, text)
     remedy = "free some space, or set CLIP_SCORING_CACHE to a folder with more"
-    return Finding("disk", Verdict.WARN, text, remedy)
+    return Finding("disk", CheckStatus.WARN, text, remedy)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from clip_scoring.api import Scorer, rooted
+from clip_scoring.api import Scorer, resolve_uri
 from clip_scoring.errors import Interrupted, SettingsInvalid
 from clip_scoring.files.labels import (
     LabelLayout,
-    Verdict,
+    Prediction,
     read_labels,
     require_place,
     write_labelled,
@@ -24,7 +24,7 @@ from clip_scoring.files.labels import (
 from clip_scoring.files.reader import CsvFile, CsvReading, CsvRow
 from clip_scoring.files.score import Progress, Stopping, Watch
 from clip_scoring.filesystem import atomic_writer
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection, screen_caption
 from clip_scoring.settings.fields import LABEL, Count, FilePath, Template
@@ -121,24 +121,24 @@ class Classification:
         # Asked for the device it opens everything, which the threads of the loader must not do.
         found = Classified(self._options.output_path, self._scorer.device)
         with atomic_writer(found.output) as stream, closing(self._file.rows()) as rows:
-            verdicts = self._verdicts(rows, found, watch, stopping)
-            write_labelled(stream, verdicts, self._layout)
+            predictions = self._predictions(rows, found, watch, stopping)
+            write_labelled(stream, predictions, self._layout)
         return found
 
     def close(self) -> None:
         """End the scorer."""
         self._scorer.close()
 
-    def _verdicts(
+    def _predictions(
         self, rows: CsvReading, found: Classified, watch: Watch, stopping: Stopping
-    ) -> Iterator[tuple[Sequence[str], Verdict]]:
+    ) -> Iterator[tuple[Sequence[str], Prediction]]:
         with closing(self._loaded(rows)) as batches:
             for batch, images in batches:
                 if stopping():
                     raise Interrupted("interrupted: nothing was written, start it again")
-                for row, verdict in zip(batch, self._judged(images), strict=True):
-                    self._count(found, verdict)
-                    yield row.cells, verdict
+                for row, prediction in zip(batch, self._judged(images), strict=True):
+                    self._count(found, prediction)
+                    yield row.cells, prediction
                 watch(Progress(found.rows, found.rejected, rows.share))
 
     def _loaded(
@@ -151,36 +151,38 @@ class Classification:
         def reads() -> Iterator[Read]:
             while batch := list(islice(rows, size)):
                 waiting.append(batch)
-                yield Read([self._record(each) for each in batch], batch[-1].line, Measures())
+                yield Read([self._record(each) for each in batch], batch[-1].line, StageMetrics())
 
         for loaded in load_ahead(reads(), loader=_Images(self._scorer), batch_size=size):
             yield waiting.popleft(), loaded.images
 
     def _record(self, row: CsvRow) -> Record:
-        """The row's image; what is no row is a flawed record."""
+        """The row's image; what is no row is a record with a parse error."""
         address = row.cells[self._image] if self._image < len(row.cells) else ""
-        flaw = row.flaw
-        if not flaw and any("\udc80" <= each <= "\udcff" for each in address):
-            flaw = f"line {row.line}: not UTF-8"
-        if flaw:
-            return Record(row.line, "", "", flaw=Rejection(Reason.RECORD_INVALID, flaw))
+        parse_error = row.parse_error
+        if not parse_error and any("\udc80" <= each <= "\udcff" for each in address):
+            parse_error = f"line {row.line}: not UTF-8"
+        if parse_error:
+            return Record(
+                row.line, "", "", parse_error=Rejection(Reason.RECORD_INVALID, parse_error)
+            )
         if self._scorer.options.image_root is None:
-            address = rooted(address, self._folder)
+            address = resolve_uri(address, self._folder)
         return Record(row.line, address, _ANY_CAPTION)
 
-    def _judged(self, images: Sequence[DecodedImage | Rejection]) -> list[Verdict]:
+    def _judged(self, images: Sequence[DecodedImage | Rejection]) -> list[Prediction]:
         """The probabilities for each image, in order, or why there are none."""
         seen = [each for each in images if not isinstance(each, Rejection)]
         judged = iter(self._scorer.probabilities(seen, self._prompts) if seen else ())
-        verdicts = [each if isinstance(each, Rejection) else next(judged) for each in images]
-        return [_finite(each) for each in verdicts]
+        predictions = [each if isinstance(each, Rejection) else next(judged) for each in images]
+        return [_finite(each) for each in predictions]
 
-    def _count(self, found: Classified, verdict: Verdict) -> None:
+    def _count(self, found: Classified, prediction: Prediction) -> None:
         found.rows += 1
-        if isinstance(verdict, Rejection):
-            found.rejections[verdict.reason] += 1
+        if isinstance(prediction, Rejection):
+            found.rejections[prediction.reason] += 1
         else:
-            found.labels[self._labels[int(np.argmax(verdict))]] += 1
+            found.labels[self._labels[int(np.argmax(prediction))]] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ class _Images:
     scorer: Scorer
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
-        return LoadedImages(self.scorer.load(records), Measures())
+        return LoadedImages(self.scorer.load(records), StageMetrics())
 
 
 def _prompts(labels: Mapping[str, int], options: LabelOptions) -> Sequence[Sequence[str]]:
@@ -214,7 +216,7 @@ def _layout(file: CsvFile, labels: Sequence[str], options: LabelOptions) -> Labe
     )
 
 
-def _finite(verdict: Verdict) -> Verdict:
-    if isinstance(verdict, Rejection) or np.isfinite(verdict).all():
-        return verdict
+def _finite(prediction: Prediction) -> Prediction:
+    if isinstance(prediction, Rejection) or np.isfinite(prediction).all():
+        return prediction
     return Rejection(Reason.NON_FINITE, "no direction, or no memory for it even alone")

@@ -8,7 +8,7 @@ from typing import Any
 
 from clip_scoring.files.tally import Tally
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.runs import bottleneck
 
 _STAGES = ("read", "fetch", "decode", "score", "commit")
@@ -16,7 +16,7 @@ _STAGES = ("read", "fetch", "decode", "score", "commit")
 
 def metrics_of(
     tally: Tally,
-    measures: Measures,
+    measures: StageMetrics,
     *,
     fingerprint: Fingerprint,
     device: str,

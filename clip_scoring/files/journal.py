@@ -21,7 +21,7 @@ import numpy as np
 
 from clip_scoring.errors import JournalBusy, SettingsInvalid
 from clip_scoring.filesystem import named_errors, sync_folder
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Outcome, Reason, Rejection, Score
 
 _FORMAT, _BLOCK = 2, 256
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
     places: Sequence[RowIndex]
     outcomes: Sequence[Outcome]
-    measures: Measures
+    measures: StageMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Pass:
     done: bool = False
     last: RowIndex = -1
     """The last place that it has an outcome for."""
-    measures: Measures = field(default_factory=Measures)
+    measures: StageMetrics = field(default_factory=StageMetrics)
 
 
 class Throughput:
@@ -216,9 +216,9 @@ class Journal:
         return all(each.last < 0 for each in self.passes)
 
     @property
-    def measures(self) -> Measures:
+    def measures(self) -> StageMetrics:
         """Of all passes."""
-        return sum((each.measures for each in self.passes), Measures())
+        return sum((each.measures for each in self.passes), StageMetrics())
 
     def close(self) -> None:
         """Give the journal up to others; what was not synced may be lost."""
@@ -263,14 +263,14 @@ class Journal:
             self.passes.append(Pass(whole, whole, tree["device"]))
             self.output_sha256 = ""
         elif "places" in tree:
-            self._grow(_places(tree), Measures.of_json(tree["measures"]), whole)
+            self._grow(_places(tree), StageMetrics.of_json(tree["measures"]), whole)
         elif "done" in tree:
             self.passes[-1] = replace(self.passes[-1], done=True)
         elif "output" in tree:
             self.output_sha256 = tree["output"]
             self.outputs.add(self.output_sha256)
 
-    def _grow(self, places: Sequence[RowIndex], measures: Measures, stop: int) -> None:
+    def _grow(self, places: Sequence[RowIndex], measures: StageMetrics, stop: int) -> None:
         last = self.passes[-1]
         self.passes[-1] = replace(
             last, stop=stop, last=places[-1], measures=last.measures + measures
@@ -319,7 +319,7 @@ def _checked(line: bytes) -> dict[str, Any] | None:
 
 
 def _entry(tree: Mapping[str, Any]) -> Entry:
-    return Entry(_places(tree), _outcomes(tree), Measures.of_json(tree["measures"]))
+    return Entry(_places(tree), _outcomes(tree), StageMetrics.of_json(tree["measures"]))
 
 
 def _places(tree: Mapping[str, Any]) -> Sequence[RowIndex]:

@@ -18,7 +18,7 @@ from clip_scoring.records import Rejection
 
 MOST_LABELS = 10_000
 _MOST_CHARACTERS = 16 * 1024
-Verdict = NDArray[np.float32] | Rejection
+Prediction = NDArray[np.float32] | Rejection
 """Of each label the probability, shape (labels,); or why there is none."""
 
 
@@ -85,14 +85,14 @@ class LabelLayout:
             f"{name}_{rank}" for rank in range(1, self.top + 1) for name in ("label", "probability")
         ]
 
-    def cells(self, verdict: Verdict) -> list[str]:
+    def cells(self, prediction: Prediction) -> list[str]:
         """One for each of our columns; of equally probable labels the one named first counts."""
-        if isinstance(verdict, Rejection):
+        if isinstance(prediction, Rejection):
             nothing = [""] * (2 + len(self._middle))
-            return [*nothing, str(verdict.reason), one_line(verdict.detail)]
-        ranked = np.argsort(-verdict, kind="stable")[: self.top or 1]
-        best = [text for at in ranked for text in (self.labels[at], str(verdict[at]))]
-        return [*best[:2], *(best if self.top else map(str, verdict)), "", ""]
+            return [*nothing, str(prediction.reason), one_line(prediction.detail)]
+        ranked = np.argsort(-prediction, kind="stable")[: self.top or 1]
+        best = [text for at in ranked for text in (self.labels[at], str(prediction[at]))]
+        return [*best[:2], *(best if self.top else map(str, prediction)), "", ""]
 
 
 _LAST = ("rejection", "rejection_detail")
@@ -123,13 +123,13 @@ def _require_overwritable(path: Path, *, source: Path, force: bool) -> None:
 
 
 def write_labelled(
-    stream: BinaryIO, rows: Iterable[tuple[Sequence[str], Verdict]], layout: LabelLayout
+    stream: BinaryIO, rows: Iterable[tuple[Sequence[str], Prediction]], layout: LabelLayout
 ) -> None:
     """Each row as it was with ours behind; what it has more than the header stands at its end."""
     writer = CsvWriter(stream, layout.dialect, excel_safe=layout.excel_safe)
     width = len(layout.columns)
     if layout.dialect.has_header:
         writer.write_row([*layout.columns, *layout.ours])
-    for cells, verdict in rows:
+    for cells, prediction in rows:
         padding = [""] * (width - len(cells))
-        writer.write_row([*cells[:width], *padding, *layout.cells(verdict), *cells[width:]])
+        writer.write_row([*cells[:width], *padding, *layout.cells(prediction), *cells[width:]])

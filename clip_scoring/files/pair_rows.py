@@ -18,8 +18,8 @@ _COUNTED_BYTES, _COUNTED_ROWS = 4 * 1024 * 1024, 50_000
 class PairRows:
     """What the options choose of the file; a row's place is its number among those, from 0."""
 
-    def __init__(self, options: FileOptions, rooted: Callable[[str], str]) -> None:
-        """`rooted` makes of an address in the file what the loader takes.
+    def __init__(self, options: FileOptions, resolve_uri: Callable[[str], str]) -> None:
+        """`resolve_uri` makes of an address in the file what the loader takes.
 
         Raises ObjectUnreadable, and SettingsInvalid where a column is not there.
         """
@@ -30,7 +30,7 @@ class PairRows:
             delimiter=options.delimiter,
             has_header=options.has_header,
         )
-        self._options, self._rooted = options, rooted
+        self._options, self._resolve_uri = options, resolve_uri
         self._image, self._caption = map(self.file.place, wanted)
         self._id = self.file.place(options.id_column) if options.id_column else None
         self._reading: CsvReading | None = None
@@ -67,15 +67,15 @@ class PairRows:
         return None if found > _COUNTED_ROWS else found if limit is None else min(found, limit)
 
     def record(self, place: int, row: CsvRow) -> Record:
-        """The row as it is scored; what is no pair is a flawed record."""
-        flaw = row.flaw
-        if not flaw:
+        """The row as it is scored; what is no pair is a record with a parse error."""
+        parse_error = row.parse_error
+        if not parse_error:
             image, caption = row.cells[self._image], row.cells[self._caption]
             if not (image.isascii() and caption.isascii()) and _foreign(image + caption):
-                flaw = f"line {row.line}: not UTF-8"
-        if flaw:
-            return Record(place, "", "", flaw=Rejection(Reason.RECORD_INVALID, flaw))
-        return Record(place, self._rooted(image), self._options.worded(caption))
+                parse_error = f"line {row.line}: not UTF-8"
+        if parse_error:
+            return Record(place, "", "", parse_error=Rejection(Reason.RECORD_INVALID, parse_error))
+        return Record(place, self._resolve_uri(image), self._options.apply_template(caption))
 
     def pair(self, row: CsvRow) -> tuple[str, str]:
         """Address and caption as they stand in the file, empty where there are none."""

@@ -31,12 +31,12 @@ _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
 
 
 class CsvRow(NamedTuple):
-    """One row; `flaw` says why it has not one cell for each column."""
+    """One row; `parse_error` says why it has not one cell for each column."""
 
     line: int
     """Where it begins in the file, from 1."""
     cells: Sequence[str]
-    flaw: str = ""
+    parse_error: str = ""
     text: str = ""
     """As it stands in the file, without its line end; empty where only the cells are known."""
 
@@ -84,8 +84,8 @@ class CsvFile:
         choices = [delimiter] if delimiter else [*DELIMITERS]
         found = [(each, _first(path, stored, each)) for each in choices]
         chosen, first = max(found, key=lambda each: _fit(each[1], wanted, has_header))
-        if first.flaw and has_header:
-            raise ObjectUnreadable(f"{path}: the header: {first.flaw}")
+        if first.parse_error and has_header:
+            raise ObjectUnreadable(f"{path}: the header: {first.parse_error}")
         columns = first.cells if has_header else [str(n + 1) for n in range(len(first.cells))]
         line_end = "\r\n" if (first.first.content or b"").endswith(b"\r\n") else "\n"
         dialect = Dialect(chosen, line_end, start.startswith(BOM_UTF8), has_header)
@@ -179,20 +179,20 @@ class CsvReading:
             byte = sum(len(plain.readline()) for _ in range(line - 1))
             lines = CsvLines(lines_of(plain, str(file.path), Mark(0, byte, line)))
             for record in csv_records(lines, file.dialect.delimiter):
-                flaw = _flaw(record, width, file.path)
-                yield CsvRow(record.first.number, record.cells, flaw)
+                parse_error = _parse_error(record, width, file.path)
+                yield CsvRow(record.first.number, record.cells, parse_error)
 
 
 def _changed(file: CsvFile) -> ObjectUnreadable:
     return ObjectUnreadable(f"{file.path} was changed while it was read")
 
 
-def _flaw(record: CsvRecord, width: int, path: Path) -> str:
+def _parse_error(record: CsvRecord, width: int, path: Path) -> str:
     if record.first.content is None:
         # Its cells cannot be kept, and a row without its cells would be a lost one.
-        raise ObjectUnreadable(f"{path}: line {record.first.number}: {record.flaw}")
-    if record.flaw:
-        return f"line {record.first.number}: {record.flaw}"
+        raise ObjectUnreadable(f"{path}: line {record.first.number}: {record.parse_error}")
+    if record.parse_error:
+        return f"line {record.first.number}: {record.parse_error}"
     if len(record.cells) != width:
         return _ragged(record.first.number, len(record.cells), width)
     return ""

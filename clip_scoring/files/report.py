@@ -146,7 +146,7 @@ def _matrix(
     images = scoring.images(pairs)
     there = [at for at, each in enumerate(images) if isinstance(each, DecodedImage)]
     found = [images[at] for at in there]
-    captions = [scoring.options.worded(pairs[at].caption) for at in there]
+    captions = [scoring.options.apply_template(pairs[at].caption) for at in there]
     matrix = scoring.scorer.similarities(
         [each for each in found if isinstance(each, DecodedImage)], captions
     )

@@ -14,7 +14,7 @@ from random import Random
 from time import monotonic
 from typing import cast
 
-from clip_scoring.api import Scorer, rooted
+from clip_scoring.api import Scorer, resolve_uri
 from clip_scoring.errors import Interrupted, SettingsInvalid
 from clip_scoring.files.journal import Entry, Journal
 from clip_scoring.files.pair_rows import PairRows
@@ -28,7 +28,7 @@ from clip_scoring.files.writer import (
 )
 from clip_scoring.filesystem import atomic_writer
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Record, Rejection
 from clip_scoring.settings.file_options import FileOptions
@@ -55,7 +55,7 @@ class FileResult:
 
     output: Path
     tally: Tally
-    measures: Measures
+    measures: StageMetrics
     throughput: list[tuple[float, int]]
     """Seconds of work and outcomes until then, at most some hundred points."""
     fingerprint: Fingerprint
@@ -90,10 +90,10 @@ class FileScoring:
         self.scorer = scorer or Scorer(**choices)
         folder = str(options.path.absolute().parent)
         # Relative paths begin beside the file, or at the image root, which the loader sees to.
-        self._rooted: Callable[[str], str] = (
-            str if self.scorer.options.image_root else partial(rooted, folder=folder)
+        self._resolve_uri: Callable[[str], str] = (
+            str if self.scorer.options.image_root else partial(resolve_uri, folder=folder)
         )
-        self.rows = PairRows(options, self._rooted)
+        self.rows = PairRows(options, self._resolve_uri)
         self.file = self.rows.file
         self._layout = Layout(
             self.file.columns,
@@ -132,7 +132,7 @@ class FileScoring:
         """The images of pairs as the image tower sees them, loaded again."""
         return self.scorer.load(
             [
-                Record(at, self._rooted(pair.image_uri), pair.caption)
+                Record(at, self._resolve_uri(pair.image_uri), pair.caption)
                 for at, pair in enumerate(pairs)
             ]
         )
@@ -225,7 +225,7 @@ class FileScoring:
             records = (record(place, row) for place, row in wanted if place > last)
             started = monotonic()
             while batch := list(islice(records, size)):
-                measures = Measures({"read": monotonic() - started})
+                measures = StageMetrics({"read": monotonic() - started})
                 self._shares.append(self.rows.share_at(batch[-1].key))
                 yield Read(batch, batch[-1].key, measures)
                 started = monotonic()

@@ -11,7 +11,7 @@ from PIL import Image, JpegImagePlugin, TiffImagePlugin, UnidentifiedImageError,
 from clip_scoring.geometry import Geometry
 from clip_scoring.images.decoder_process import BODY_LIMIT
 from clip_scoring.images.modes import is_turned, lies_on_its_side, rgb, upright
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Reason
 
@@ -52,7 +52,7 @@ class Resize(Protocol):
 
 
 def decode(body: bytes | memoryview, geometry: Geometry, resize: Resize | None = None) -> Pixels:
-    """Pixels of one image, uint8 RGB of `geometry.shape`; raises Refused with the reason.
+    """Pixels of one image, uint8 RGB of `geometry.shape`; raises ImageRejected with the reason.
 
     EXIF orientation is applied first, transparency is composited on white, of an animation the
     first frame counts, 16-bit channels keep their upper byte. Without `resize` the pixels are
@@ -64,12 +64,12 @@ def decode(body: bytes | memoryview, geometry: Geometry, resize: Resize | None =
         if resize is None:
             return _cropped(_resized(_upright_rgb(image), geometry), geometry)
         return _fast(image, geometry, resize)
-    except Refused:
+    except ImageRejected:
         raise
     except MemoryError as too_much:
-        raise Refused(Reason.IMAGE_UNDECODABLE, "not enough memory") from too_much
+        raise ImageRejected(Reason.IMAGE_UNDECODABLE, "not enough memory") from too_much
     except Exception as broken:  # Pillow's plug-ins raise a dozen types
-        raise Refused(Reason.IMAGE_UNDECODABLE, type(broken).__name__) from broken
+        raise ImageRejected(Reason.IMAGE_UNDECODABLE, type(broken).__name__) from broken
 
 
 def is_plain_jpeg(body: bytes) -> bool:
@@ -98,22 +98,24 @@ def _is_ycbcr(image: JpegImagePlugin.JpegImageFile) -> bool:
 def _opened(body: bytes | memoryview) -> Image.Image:
     """The image with its header read and its size checked; no pixel is decoded yet."""
     if not body:
-        raise Refused(Reason.IMAGE_UNDECODABLE, "zero bytes")
+        raise ImageRejected(Reason.IMAGE_UNDECODABLE, "zero bytes")
     try:
         image = Image.open(io.BytesIO(body), formats=FORMATS)
     except UnidentifiedImageError as unknown:
         raise _unidentified(bytes(body[:16])) from unknown
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as bomb:
-        raise Refused(Reason.IMAGE_TOO_MANY_PIXELS, "far over the limit") from bomb
+        raise ImageRejected(Reason.IMAGE_TOO_MANY_PIXELS, "far over the limit") from bomb
     _require_caps(*image.size)
     return image
 
 
 def _require_caps(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise Refused(Reason.IMAGE_TOO_MANY_PIXELS, f"{width}x{height}, limit {MAX_PIXELS}")
+        raise ImageRejected(Reason.IMAGE_TOO_MANY_PIXELS, f"{width}x{height}, limit {MAX_PIXELS}")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise Refused(Reason.IMAGE_BAD_DIMENSIONS, f"{width}x{height}, ratio over {MAX_ASPECT}")
+        raise ImageRejected(
+            Reason.IMAGE_BAD_DIMENSIONS, f"{width}x{height}, ratio over {MAX_ASPECT}"
+        )
 
 
 _FOREIGN_MAGIC = (
@@ -137,14 +139,14 @@ _FOREIGN_MAGIC = (
 )
 
 
-def _unidentified(head: bytes) -> Refused:
+def _unidentified(head: bytes) -> ImageRejected:
     """Another image format is forbidden; anything else is no image."""
     for magic, name in _FOREIGN_MAGIC:
         if head.startswith(magic):
-            return Refused(Reason.IMAGE_FORMAT_FORBIDDEN, name)
+            return ImageRejected(Reason.IMAGE_FORMAT_FORBIDDEN, name)
     if head[4:8] == b"ftyp" and head[8:12] in {b"avif", b"avis", b"heic", b"heix", b"mif1"}:
-        return Refused(Reason.IMAGE_FORMAT_FORBIDDEN, head[8:12].decode())
-    return Refused(Reason.IMAGE_UNDECODABLE, "not an image, or damaged at its beginning")
+        return ImageRejected(Reason.IMAGE_FORMAT_FORBIDDEN, head[8:12].decode())
+    return ImageRejected(Reason.IMAGE_UNDECODABLE, "not an image, or damaged at its beginning")
 
 
 def _upright_rgb(image: Image.Image) -> Image.Image:

@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Reason
 
@@ -68,7 +68,7 @@ class DecoderProcess:
             raise Died("it did not say that it was ready")
 
     async def decode(self, body: bytes) -> Pixels:
-        """The pixels of one body of at most BODY_LIMIT bytes; raises Refused or Died."""
+        """The pixels of one body of at most BODY_LIMIT bytes; raises ImageRejected or Died."""
         self._memory[: len(body)], self._received = body, b""
         try:
             self._channel.send(b"%d\n" % len(body))
@@ -114,11 +114,11 @@ class DecoderProcess:
             self._arrival.set_result(None)
 
 
-def _refusal(answer: bytes) -> Refused:
+def _refusal(answer: bytes) -> ImageRejected:
     """The refusal in an answer; whatever took over a decoder may have answered anything."""
     try:
         reason, detail = json.loads(answer)
-        return Refused(Reason(reason), str(detail))
+        return ImageRejected(Reason(reason), str(detail))
     except (ValueError, TypeError, RecursionError) as nonsense:
         raise Died("an answer that no decoder gives") from nonsense
 

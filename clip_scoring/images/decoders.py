@@ -13,8 +13,8 @@ from clip_scoring.errors import DecoderBroken
 from clip_scoring.fingerprint import Tier
 from clip_scoring.geometry import Geometry
 from clip_scoring.images.decoder_process import BODY_LIMIT, DecoderProcess, Died
-from clip_scoring.images.refusal import Refused
-from clip_scoring.metrics import Measures
+from clip_scoring.images.rejected import ImageRejected
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Reason
 
@@ -61,10 +61,10 @@ class Decoders:
     async def decode(self, body: bytes) -> Pixels:
         """The pixels of one image, by the next process that is free.
 
-        Raises Refused, and DecoderBroken where no process can be started.
+        Raises ImageRejected, and DecoderBroken where no process can be started.
         """
         if len(body) > BODY_LIMIT:
-            raise Refused(Reason.IMAGE_TOO_LARGE, f"{len(body)} bytes, limit {BODY_LIMIT}")
+            raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"{len(body)} bytes, limit {BODY_LIMIT}")
         async with self._free:
             self._change_busy(1)
             try:
@@ -72,10 +72,10 @@ class Decoders:
             finally:
                 self._change_busy(-1)
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """How many processes crashed, took too long and were started since this was asked last."""
         counts, self._counts = self._counts, Counter(dict.fromkeys(_COUNTS, 0))
-        return Measures(counts=dict(counts))
+        return StageMetrics(counts=dict(counts))
 
     async def close(self) -> None:
         """End the processes; nothing may be decoding any more."""
@@ -96,13 +96,13 @@ class Decoders:
                 await process.end()
                 why = f"took more than {self._seconds:g} s"
                 self._counts["decoder_timeouts"] += 1
-        raise Refused(Reason.IMAGE_DECODER_CRASHED, f"two decoders {why}")
+        raise ImageRejected(Reason.IMAGE_DECODER_CRASHED, f"two decoders {why}")
 
     async def _within_time(self, process: DecoderProcess, body: bytes) -> Pixels:
         try:
             async with asyncio.timeout(self._seconds):
                 pixels = await process.decode(body)
-        except Refused:
+        except ImageRejected:
             self._idle.append(process)
             raise
         except asyncio.CancelledError:

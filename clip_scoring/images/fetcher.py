@@ -13,8 +13,8 @@ from clip_scoring.display import address
 from clip_scoring.images.budget import Share
 from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.local import LocalImages
-from clip_scoring.images.refusal import Refused
-from clip_scoring.metrics import Measures
+from clip_scoring.images.rejected import ImageRejected
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Reason
 
 MAX_BYTES = 20 * 1024 * 1024
@@ -53,19 +53,19 @@ class Fetcher:
         self._told: Counter[str] = Counter()
 
     async def fetch(self, uri: str, share: Share) -> bytes:
-        """The body behind `uri`, at most MAX_BYTES; raises Refused with the reason."""
+        """The body behind `uri`, at most MAX_BYTES; raises ImageRejected with the reason."""
         body = await self._fetch(uri, share)
         self._bytes += len(body)
         return body
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What was fetched, and what it needed, since this was asked last."""
         counts = Counter(self._http.counts() if self._http else {})
         counts["bytes"] += self._bytes
         counts["fetch_retries"] += self._objects.retries if self._objects else 0
         since = {name: total - self._told[name] for name, total in counts.items()}
         self._told = counts
-        return Measures(counts=since)
+        return StageMetrics(counts=since)
 
     async def close(self) -> None:
         """Close connections and end threads; nothing can be fetched afterwards."""
@@ -76,20 +76,20 @@ class Fetcher:
         await self._files.close()
 
     async def _fetch(self, uri: str, share: Share) -> bytes:
-        scheme, path = located(uri)
+        scheme, path = parse_image_uri(uri)
         match scheme:
             case "http" | "https" if self._http is not None:
                 return await self._http.fetch(uri, share, limit=MAX_BYTES)
             case "http" | "https":
-                raise Refused(Reason.URI_FORBIDDEN, "nothing is fetched from the web here")
+                raise ImageRejected(Reason.URI_FORBIDDEN, "nothing is fetched from the web here")
             case "s3" if self._open_objects is not None:
                 self._objects = self._objects or self._open_objects()
                 return await self._objects.fetch(uri, share, limit=MAX_BYTES)
             case "s3":
-                raise Refused(Reason.URI_FORBIDDEN, "the source has no image_buckets")
+                raise ImageRejected(Reason.URI_FORBIDDEN, "the source has no image_buckets")
             case "file" | "":
                 return await self._files.fetch(path, share, limit=MAX_BYTES)
-        raise Refused(Reason.URI_FORBIDDEN, f"{_shown(scheme, uri)} is not supported")
+        raise ImageRejected(Reason.URI_FORBIDDEN, f"{_shown(scheme, uri)} is not supported")
 
 
 def _shown(scheme: str, uri: str) -> str:
@@ -98,14 +98,14 @@ def _shown(scheme: str, uri: str) -> str:
     return f"scheme {scheme[:20]!r}" if is_scheme else "an address without a scheme"
 
 
-def located(uri: str) -> tuple[str, str]:
-    """Scheme ('' for a plain path) and path of an image URI; raises Refused."""
+def parse_image_uri(uri: str) -> tuple[str, str]:
+    """Scheme ('' for a plain path) and path of an image URI; raises ImageRejected."""
     if not uri.strip():
-        raise Refused(Reason.URI_INVALID, "empty")
+        raise ImageRejected(Reason.URI_INVALID, "empty")
     if len(uri) > MAX_URI_LENGTH:
-        raise Refused(Reason.URI_INVALID, f"{len(uri)} characters, limit {MAX_URI_LENGTH}")
+        raise ImageRejected(Reason.URI_INVALID, f"{len(uri)} characters, limit {MAX_URI_LENGTH}")
     if _CONTROL.search(uri):
-        raise Refused(Reason.URI_INVALID, "control characters")
+        raise ImageRejected(Reason.URI_INVALID, "control characters")
     scheme, colon, _ = uri.partition(":")
     if not colon or not scheme.isascii() or not scheme.replace("+", "").isalnum():
         return "", uri
@@ -114,7 +114,7 @@ def located(uri: str) -> tuple[str, str]:
     try:
         parts = urlsplit(uri)
     except ValueError as broken:
-        raise Refused(Reason.URI_INVALID, "not a URI") from broken
+        raise ImageRejected(Reason.URI_INVALID, "not a URI") from broken
     if parts.netloc not in {"", "localhost"}:
-        raise Refused(Reason.URI_FORBIDDEN, "a file URI with a host")
+        raise ImageRejected(Reason.URI_FORBIDDEN, "a file URI with a host")
     return "file", unquote(parts.path)

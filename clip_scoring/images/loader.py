@@ -16,8 +16,8 @@ from weakref import ref
 
 from clip_scoring.images.budget import ByteBudget, Share
 from clip_scoring.images.fetcher import Fetcher
-from clip_scoring.images.refusal import Refused
-from clip_scoring.metrics import Measures
+from clip_scoring.images.rejected import ImageRejected
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import DecodedImage, ImageDecoders, LoadedImages, Pixels
 from clip_scoring.records import Record, Rejection
 
@@ -79,7 +79,11 @@ class ImageLoader:
         for each in images:
             if isinstance(each, BaseException):
                 raise each
-        measures = self._stages.measured() + self._fetcher.measured() + self._decoders.measured()
+        measures = (
+            self._stages.drain_metrics()
+            + self._fetcher.drain_metrics()
+            + self._decoders.drain_metrics()
+        )
         return LoadedImages(
             [each for each in images if not isinstance(each, BaseException)], measures
         )
@@ -96,7 +100,7 @@ class ImageLoader:
                 digest = blake2b(body, digest_size=16).digest()
                 decoding = _shared(self._bodies, digest, lambda: self._decoders.decode(body))
                 return DecodedImage(await asyncio.shield(decoding), digest)
-            except Refused as refused:
+            except ImageRejected as refused:
                 return refused.rejection
 
     async def _body(self, record: Record, share: Share) -> bytes:
@@ -164,9 +168,9 @@ class StageClock:
         self._busy = self._busy_now()
         self._fetches += fetches
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """Seconds of both stages since this was asked last."""
         self.note()
-        measures = Measures({"fetch": self._fetch, "decode": self._decode})
+        measures = StageMetrics({"fetch": self._fetch, "decode": self._decode})
         self._fetch = self._decode = 0.0
         return measures

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from clip_scoring.images.budget import Share
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.images.threads import Threads
 from clip_scoring.records import Reason
 
@@ -29,7 +29,7 @@ class LocalImages:
         self._threads = Threads(_THREADS, "read-file")
 
     async def fetch(self, path: str, share: Share, *, limit: int) -> bytes:
-        """The bytes of a file; raises Refused."""
+        """The bytes of a file; raises ImageRejected."""
         file, size = await self._threads.run(
             partial(open_below, self._roots, path, limit), undo=lambda late: os.close(late[0])
         )
@@ -69,14 +69,14 @@ def open_below(roots: Iterable[Path], path: str, limit: int) -> tuple[int, int]:
         except OSError as failed:
             raise _refusal(failed) from failed
     if missing:
-        raise Refused(Reason.OBJECT_NOT_FOUND, "no such file")
+        raise ImageRejected(Reason.OBJECT_NOT_FOUND, "no such file")
     detail = "the path leads out of the image roots" if outside else "no image root is configured"
-    raise Refused(Reason.URI_FORBIDDEN, detail)
+    raise ImageRejected(Reason.URI_FORBIDDEN, detail)
 
 
 def _inside(root: Path, path: str) -> Path | None:
     if "\x00" in path:
-        raise Refused(Reason.URI_INVALID, "NUL in the path")
+        raise ImageRejected(Reason.URI_INVALID, "NUL in the path")
     real_root = Path(os.path.realpath(root))
     real = Path(os.path.realpath(real_root / path))
     return real.relative_to(real_root) if real.is_relative_to(real_root) else None
@@ -100,8 +100,8 @@ def _checked(file: int, limit: int) -> tuple[int, int]:
         return file, found.st_size
     os.close(file)
     if stat.S_ISREG(found.st_mode):
-        raise Refused(Reason.IMAGE_TOO_LARGE, f"{found.st_size} bytes, limit {limit}")
-    raise Refused(Reason.URI_FORBIDDEN, "not a regular file")
+        raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"{found.st_size} bytes, limit {limit}")
+    raise ImageRejected(Reason.URI_FORBIDDEN, "not a regular file")
 
 
 def _read(file: int, size: int) -> bytes:
@@ -113,13 +113,13 @@ def _read(file: int, size: int) -> bytes:
             raise _refusal(failed) from failed
 
 
-def _refusal(failed: OSError) -> Refused:
+def _refusal(failed: OSError) -> ImageRejected:
     if failed.errno in {errno.ENAMETOOLONG}:
-        return Refused(Reason.URI_INVALID, "the path is too long")
+        return ImageRejected(Reason.URI_INVALID, "the path is too long")
     if failed.errno in {errno.EACCES, errno.EPERM}:
-        return Refused(Reason.OBJECT_FORBIDDEN, "permission denied")
+        return ImageRejected(Reason.OBJECT_FORBIDDEN, "permission denied")
     if failed.errno in {errno.ELOOP, errno.ENXIO}:
-        return Refused(Reason.URI_FORBIDDEN, "not a regular file")
+        return ImageRejected(Reason.URI_FORBIDDEN, "not a regular file")
     if failed.errno in _OF_THE_FILE:
-        return Refused(Reason.BODY_TRUNCATED, f"unreadable: {errno.errorcode[failed.errno]}")
+        return ImageRejected(Reason.BODY_TRUNCATED, f"unreadable: {errno.errorcode[failed.errno]}")
     raise failed

@@ -29,7 +29,7 @@ from urllib3.exceptions import ReadTimeoutError as BodyTimeoutError
 
 from clip_scoring.errors import ObjectStoreUnavailable, SettingsInvalid
 from clip_scoring.images.budget import Share
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.images.threads import Threads
 from clip_scoring.records import Reason
 from clip_scoring.settings.registrations import ANY_BUCKET
@@ -69,14 +69,14 @@ class S3Images:
         """Requests that the client made again so far."""
 
     async def fetch(self, uri: str, share: Share, *, limit: int) -> bytes:
-        """The object's bytes, at most `limit`; raises Refused, SettingsInvalid without access."""
+        """The object; raises ImageRejected above `limit` bytes, SettingsInvalid without access."""
         bucket, key = self._located(uri)
         try:
             # Our own queue does not count: all that is in flight would be late together.
             async with self._turns, asyncio.timeout(self._seconds) as time:
                 return await self._read(bucket, key, share, limit, time)
         except TimeoutError as late:
-            raise Refused(Reason.TIMEOUT, f"not done within {self._seconds:g} s") from late
+            raise ImageRejected(Reason.TIMEOUT, f"not done within {self._seconds:g} s") from late
         except _UNUSABLE as unusable:
             raise SettingsInvalid(f"image_connection: {unusable}") from unusable
         except CredentialRetrievalError as failed:
@@ -97,12 +97,12 @@ class S3Images:
         path = uri.partition("://")[2]
         bucket, _, key = path.partition("/")
         if not bucket or not key or len(key.encode()) > _LONGEST_KEY:
-            raise Refused(Reason.URI_INVALID, "an S3 address is s3://bucket/key")
+            raise ImageRejected(Reason.URI_INVALID, "an S3 address is s3://bucket/key")
         if not {".", ".."}.isdisjoint(key.split("/")):
             # A store keeps such a key as it is, but what stands before it may walk the path.
-            raise Refused(Reason.URI_FORBIDDEN, "a key with . or .. as a part")
+            raise ImageRejected(Reason.URI_FORBIDDEN, "a key with . or .. as a part")
         if not any(_lies_in(path, bucket, place) for place in self._places):
-            raise Refused(Reason.URI_FORBIDDEN, "the place is not among image_buckets")
+            raise ImageRejected(Reason.URI_FORBIDDEN, "the place is not among image_buckets")
         return bucket, key
 
     async def _read(
@@ -114,13 +114,13 @@ class S3Images:
         try:
             self.retries += reply["ResponseMetadata"].get("RetryAttempts", 0)
             if reply.get("ContentLength", 0) > limit:
-                raise Refused(Reason.IMAGE_TOO_LARGE, f"{reply['ContentLength']} bytes")
+                raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"{reply['ContentLength']} bytes")
             blocks, size = [], 0
             while block := await self._threads.run(partial(body.read, _BLOCK)):
                 size += len(block)
                 if size > limit:
-                    raise Refused(Reason.IMAGE_TOO_LARGE, f"more than {limit} bytes")
-                await _excused(time, share.grow(len(block)))
+                    raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"more than {limit} bytes")
+                await _paused(time, share.grow(len(block)))
                 blocks.append(block)
             return b"".join(blocks)
         finally:
@@ -128,7 +128,7 @@ class S3Images:
             self._threads.later(body.close)
 
 
-async def _excused(limit: asyncio.Timeout, waiting: Awaitable[None]) -> None:
+async def _paused(limit: asyncio.Timeout, waiting: Awaitable[None]) -> None:
     """Wait for our own turn at the budget, which is not the store's fault."""
     loop, until = asyncio.get_running_loop(), limit.when()
     started = loop.time()
@@ -143,25 +143,25 @@ def _lies_in(path: str, bucket: str, place: str) -> bool:
     return path.startswith(place) if place.endswith("/") else bucket == place
 
 
-def _answer_refusal(failed: ClientError) -> Refused:
+def _answer_refusal(failed: ClientError) -> ImageRejected:
     error, meta = failed.response.get("Error", {}), failed.response.get("ResponseMetadata", {})
     code, status = str(error.get("Code", "no code"))[:60], meta.get("HTTPStatusCode", 0)
     if status == 404:
-        return Refused(Reason.OBJECT_NOT_FOUND, code)
+        return ImageRejected(Reason.OBJECT_NOT_FOUND, code)
     if status == 429 or status >= 500 or code in _BUSY:
-        return Refused(Reason.OBJECT_SLOW_DOWN, f"still {code} after all attempts")
-    return Refused(Reason.OBJECT_FORBIDDEN, code)
+        return ImageRejected(Reason.OBJECT_SLOW_DOWN, f"still {code} after all attempts")
+    return ImageRejected(Reason.OBJECT_FORBIDDEN, code)
 
 
-def _refusal(failed: Exception) -> Refused:
+def _refusal(failed: Exception) -> ImageRejected:
     name = type(failed).__name__
     match failed:
         case ReadTimeoutError() | ConnectTimeoutError() | BodyTimeoutError():
-            return Refused(Reason.TIMEOUT, name)
+            return ImageRejected(Reason.TIMEOUT, name)
         case (
             IncompleteReadError() | ResponseStreamingError() | FlexibleChecksumError() | HTTPError()
         ):
-            return Refused(Reason.BODY_TRUNCATED, name)
+            return ImageRejected(Reason.BODY_TRUNCATED, name)
         case EndpointUnreached() | HTTPClientError() | OSError():
-            return Refused(Reason.CONNECT_FAILED, name)
-    return Refused(Reason.OBJECT_FORBIDDEN, name)
+            return ImageRejected(Reason.CONNECT_FAILED, name)
+    return ImageRejected(Reason.OBJECT_FORBIDDEN, name)

@@ -10,7 +10,7 @@ from threading import RLock
 
 from clip_scoring.errors import RunNotFound, ShardLost
 from clip_scoring.fingerprint import Fingerprint
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.quality import BINS_PER_UNIT, Histogram, Ranked
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
 from clip_scoring.run_metrics import RunMetrics
@@ -56,7 +56,7 @@ class _Shard:
     worker: bool = False
     scored: int = 0
     rejected: int = 0
-    measures: Measures = field(default_factory=Measures)
+    measures: StageMetrics = field(default_factory=StageMetrics)
     device: str | None = None
 
     @property
@@ -64,7 +64,7 @@ class _Shard:
         return self.offset == self.keys.stop
 
 
-class MemoryBook:
+class InMemoryRunStore:
     """Runs and Sink: all that the database holds, in dictionaries under one lock."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -79,7 +79,7 @@ class MemoryBook:
         self._shards: list[_Shard] = []
 
     @contextmanager
-    def planning(self, source: str, fingerprint: Fingerprint) -> Iterator[MemoryBook]:
+    def planning(self, source: str, fingerprint: Fingerprint) -> Iterator[InMemoryRunStore]:
         """The book itself, for one planner at a time."""
         with self._lock:
             yield self
@@ -114,7 +114,7 @@ class MemoryBook:
                 self._states[other.id] = "abandoned"
                 self._void_claims(other)
 
-    def held_ranges(self, run: Run) -> list[KeyRange]:
+    def reserved_ranges(self, run: Run) -> list[KeyRange]:
         """What open shards of other live runs hold whose windows overlap with the run's."""
         return [
             KeyRange(shard.offset, shard.keys.stop)
@@ -124,7 +124,7 @@ class MemoryBook:
             if not shard.done
         ]
 
-    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], held: int) -> None:
+    def add_shards(self, run: Run, ranges: Sequence[PlannedRange], reserved: int) -> None:
         """Number and keep the run's shards."""
         for number, each in enumerate(ranges):
             keys = KeyRange(each.start, each.stop)
@@ -195,7 +195,7 @@ class MemoryBook:
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        measures: Measures,
+        measures: StageMetrics,
     ) -> Claim:
         """Keep outcomes and move the checkpoint to `offset`, both or neither."""
         with self._lock:
@@ -317,7 +317,7 @@ class MemoryBook:
         ]
         for other, theirs in rivals:
             if theirs.lease_until > self._clock():
-                raise ShardLost(f"shard {shard.number}: held by run {other.run_key}")
+                raise ShardLost(f"shard {shard.number}: reserved by run {other.run_key}")
         for _, outlived in rivals:
             outlived.epoch, outlived.worker = outlived.epoch + 1, False
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from clip_scoring.memory.runs import MemoryBook
-from clip_scoring.metrics import Measures
+from clip_scoring.memory.runs import InMemoryRunStore
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Key, Record, Score
 from clip_scoring.runs import Rescore, Selection, Window
 from clip_scoring.shards import PlannedRange, successor
@@ -18,10 +18,10 @@ class MemorySource:
     """Source over a dictionary of records and their event times."""
 
     name: str
-    book: MemoryBook
+    book: InMemoryRunStore
     records: dict[Key, tuple[Record, datetime]] = field(default_factory=dict)
 
-    def take_stock(self, window: Window) -> None:
+    def refresh(self, window: Window) -> None:
         """The dictionary is the stock."""
 
     def count_pending(self, selection: Selection) -> int:
@@ -50,9 +50,9 @@ class MemorySource:
             if record.record_key in set(record_keys)
         }
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """Nothing moves."""
-        return Measures()
+        return StageMetrics()
 
     def _pending(self, selection: Selection) -> list[Record]:
         chosen = [

@@ -17,7 +17,7 @@ from scipy.special import expit, softmax
 
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.devices import kind, require_dtype
 from clip_scoring.models.embeddings import Embedder, Embedding, out_of_memory
@@ -99,11 +99,13 @@ class ClipScorer:
             rows=min(towers.caption_rows, most),
         )
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What scoring did since this was asked last."""
         redone, self._redone = self._redone, 0
-        measures = self._images.measured() + self._captions.measured()
-        return measures + Measures(counts={"float32_redone": redone}, peaks=self._device_memory())
+        measures = self._images.drain_metrics() + self._captions.drain_metrics()
+        return measures + StageMetrics(
+            counts={"float32_redone": redone}, peaks=self._device_memory()
+        )
 
     @torch.inference_mode()
     def score(

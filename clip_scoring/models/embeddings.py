@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -64,10 +64,10 @@ class Embedder(Generic[K, T]):
             self._keep(key, each)
         return found
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """Counts since this was asked last."""
         counts = {f"{self._name}_{what}": count for what, count in self._counts.items()}
-        measures = Measures(
+        measures = StageMetrics(
             counts={**counts, "oom_backoffs": self._backoffs},
             peaks={f"{self._name}_rows": self._rows},
         )

@@ -8,7 +8,7 @@ from hashlib import sha256
 import numpy as np
 
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Score
 
@@ -29,9 +29,9 @@ class FakeScorer:
     fingerprint = FAKE_FINGERPRINT
     device = "none"
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """Nothing is encoded."""
-        return Measures()
+        return StageMetrics()
 
     def score(
         self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from clip_scoring.errors import DeviceLost, SettingsInvalid
 from clip_scoring.geometry import Geometry
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.devices import kind
 from clip_scoring.models.embeddings import out_of_memory
 from clip_scoring.models.resize import TorchResize, resized_window
@@ -103,10 +103,10 @@ class DeviceDecoders:
         self._counts["device_images"] += 1
         return pixels
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What the fallback counts, and images that the device decoded and refused."""
         counts, self._counts = self._counts, Counter(dict.fromkeys(_COUNTS, 0))
-        return self._fallback.measured() + Measures(counts=dict(counts))
+        return self._fallback.drain_metrics() + StageMetrics(counts=dict(counts))
 
     async def close(self) -> None:
         """End the thread, when the device has answered, and what the fallback has."""

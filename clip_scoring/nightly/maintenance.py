@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from clip_scoring.database.maintenance import PostgresUpkeep
+from clip_scoring.database.maintenance import PostgresMaintenance
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.fields import Days
 from clip_scoring.settings.problems import checked
@@ -18,10 +18,10 @@ def maintain(settings: Settings, *, retry_days: int, measure_days: int) -> dict[
     """
     retries = timedelta(days=checked("retry_days", Days, retry_days, strict=True))
     measures = timedelta(days=checked("measure_days", Days, measure_days, strict=True))
-    upkeep = PostgresUpkeep(current_database(settings))
+    maintenance = PostgresMaintenance(current_database(settings))
     registered = list(settings.registrations.sources)
     return {
-        "runs_abandoned": upkeep.abandon_silent_runs(),  # first: a run under way holds its retries
-        "retries_given_up": upkeep.give_up_retries(retries, registered),
-        "shards_emptied": upkeep.empty_measures(measures),
+        "runs_abandoned": maintenance.abandon_silent_runs(),  # first: a run under way holds its retries
+        "retries_given_up": maintenance.give_up_retries(retries, registered),
+        "shards_emptied": maintenance.empty_measures(measures),
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.planning import Preview, plan_run, preview
-from clip_scoring.runs import Left, Plan, RunRequest, Trigger, Window
+from clip_scoring.runs import Plan, Remaining, RunRequest, Trigger, Window
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.run_options import RunOptions
 from clip_scoring.wiring import current_database, find_weights, open_source, usual_dtype_of
@@ -17,7 +17,7 @@ class Planned:
     """A plan, and what of it is still to be done: less than all where it had been begun."""
 
     plan: Plan
-    remaining: Left
+    remaining: Remaining
 
 
 def plan(settings: Settings, options: RunOptions, *, run_key: str, trigger: Trigger) -> Planned:
@@ -26,7 +26,7 @@ def plan(settings: Settings, options: RunOptions, *, run_key: str, trigger: Trig
     engine = current_database(settings)
     runs = PostgresRuns(engine)
     planned = plan_run(request, source=open_source(settings, engine, options.source), runs=runs)
-    return Planned(planned, runs.left(runs.get(run_key)))
+    return Planned(planned, runs.remaining(runs.get(run_key)))
 
 
 def preview_plan(settings: Settings, options: RunOptions) -> Preview:

@@ -10,10 +10,10 @@ from clip_scoring.database.connection import Database
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.errors import ShardLost
 from clip_scoring.nightly.worker import open_worker
-from clip_scoring.planning import judge_run
+from clip_scoring.planning import finish_run
 from clip_scoring.processes import is_dead
 from clip_scoring.quality import Gates
-from clip_scoring.runs import Left, Run, RunSummary
+from clip_scoring.runs import Remaining, Run, RunSummary
 from clip_scoring.scoring import ShardResult, score_shard
 from clip_scoring.settings.environment import Settings
 from clip_scoring.stages import ScoredBatch
@@ -45,9 +45,9 @@ class NightlyRun:
     runs: PostgresRuns
     run: Run
 
-    def remaining(self) -> Left:
+    def remaining(self) -> Remaining:
         """What is still to be done, by the counters of the shards."""
-        return self.runs.left(self.run)
+        return self.runs.remaining(self.run)
 
     def score(
         self,
@@ -97,4 +97,4 @@ class NightlyRun:
     def finish(self, gates: Gates = _NO_GATES) -> RunSummary:
         """Recount the run from its rows, judge it, close it."""
         source = open_source(self.settings, self.database, self.run.source)
-        return judge_run(self.run, source=source, runs=self.runs, gates=gates)
+        return finish_run(self.run, source=source, runs=self.runs, gates=gates)

@@ -10,8 +10,8 @@ from clip_scoring.fingerprint import Tier
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.decoders import Decoders, decoder_command
-from clip_scoring.images.fetcher import MAX_BYTES, Fetcher, located
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.fetcher import MAX_BYTES, Fetcher, parse_image_uri
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Record
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.registrations import SourceRegistration
@@ -30,8 +30,8 @@ def has_thumbnail(record: Record) -> bool:
     if record.image is not None:
         return True
     try:
-        scheme, _ = located(record.image_uri)
-    except Refused:
+        scheme, _ = parse_image_uri(record.image_uri)
+    except ImageRejected:
         return False
     return scheme in {"", "file", "s3"}
 
@@ -57,7 +57,7 @@ class Thumbnails:
         """JPEG of the middle of the record's image, 192 × 192; raises NoThumbnail."""
         try:
             pixels = await self._decoders.decode(await self._body(record))
-        except Refused as refused:
+        except ImageRejected as refused:
             raise NoThumbnail(refused.rejection.reason) from refused
         encoded = io.BytesIO()
         Image.fromarray(pixels).save(encoded, "JPEG", quality=_QUALITY)

@@ -82,7 +82,7 @@ class FileOptions:
         """Beside the output."""
         return self.output_path.with_name(f"{self.output_path.name}.journal")
 
-    def worded(self, caption: str) -> str:
+    def apply_template(self, caption: str) -> str:
         """The caption as it is scored; an empty one stays empty."""
         if not self.prefix or not caption.strip():
             return caption

@@ -24,7 +24,7 @@ class CsvRecord:
 
     first: Line
     cells: list[str]
-    flaw: str = ""
+    parse_error: str = ""
     """Why this is no record; the cells are then a guess at what its first line holds."""
 
 

@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from clip_scoring.database.connection import transaction
 from clip_scoring.errors import ObjectUnreadable
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Record
 from clip_scoring.runs import Selection, Window
 from clip_scoring.shards import KeyRange, PlannedRange
@@ -55,7 +55,7 @@ class FileSource:
         self._pending = PendingRecords(engine, name, self._columns)
         self._reading: _Reading | None = None
 
-    def take_stock(self, window: Window) -> None:
+    def refresh(self, window: Window) -> None:
         """List the files of the window and give keys to the rows of those that are new.
 
         Raises ObjectUnreadable, naming the file and the reason, when one cannot be parsed.
@@ -67,7 +67,7 @@ class FileSource:
             rows = self._format.rows(self._store, stored, survey, 0) if named else ()
             self._manifest.add(stored, survey, rows)
             log.info("source %s: %s has %d rows", self.name, stored.uri, survey.rows)
-        self._manifest.settle(window, found)
+        self._manifest.reconcile(window, found)
 
     def count_pending(self, selection: Selection) -> int:
         """How many records of the selection are pending."""
@@ -110,9 +110,9 @@ class FileSource:
             for record in self._records(file, [key])
         }  # fmt: skip
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What reading the files moved since this was asked last."""
-        return self._store.measured()
+        return self._store.drain_metrics()
 
     def _pending_keys(self, selection: Selection, limit: int) -> list[int]:
         """Looks through a bounded stretch of keys at a time, however few of them are pending."""
@@ -147,7 +147,7 @@ class FileSource:
             reading = _Reading(file, rows, numbers[0])
         for row in reading.take(numbers):
             key = file.first_key + row.number
-            yield Record(key, row.image_uri, row.caption, row.image, row.flaw)
+            yield Record(key, row.image_uri, row.caption, row.image, row.parse_error)
         self._reading = reading
 
     def _columns(self, selection: Selection) -> RecordColumns:

@@ -61,21 +61,23 @@ def _without_bom(content: bytes, uri: str) -> bytes:
 
 
 def survey_text(found: Iterator[tuple[Mark, Row]], stored: StoredObject, first: Mark) -> Survey:
-    """Survey rows that begin at `first`; raises ObjectUnreadable when the first 100 are flawed."""
+    """Survey rows that begin at `first`; raises ObjectUnreadable when the first 100 have errors."""
     return Survey.of(_unless_foreign(found, stored.uri), first=first, bytes_apart=_MARK_BYTES)
 
 
 def _unless_foreign(found: Iterator[tuple[Mark, Row]], uri: str) -> Iterator[Mark]:
-    flaw = None
+    parse_error = None
     for start, row in found:
-        if row.flaw is None:
+        if row.parse_error is None:
             yield start
             break
-        flaw = flaw or row.flaw
+        parse_error = parse_error or row.parse_error
         if row.number + 1 == _TRIED:
-            raise ObjectUnreadable(f"{uri}: the first {_TRIED} rows are no pairs; {flaw.detail}")
+            raise ObjectUnreadable(
+                f"{uri}: the first {_TRIED} rows are no pairs; {parse_error.detail}"
+            )
         yield start
     else:
-        if flaw:
-            raise ObjectUnreadable(f"{uri}: not one row is a pair; {flaw.detail}")
+        if parse_error:
+            raise ObjectUnreadable(f"{uri}: not one row is a pair; {parse_error.detail}")
     yield from (start for start, _ in found)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from clip_scoring.errors import ObjectChanged, ObjectUnreadable
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.runs import Window
 from clip_scoring.sources.stored_objects import StoredObject
 
@@ -49,9 +49,9 @@ class LocalFiles:
         stream.seek(start)
         return stream
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """Nothing moves: the file is here."""
-        return Measures()
+        return StageMetrics()
 
     def open_seekable(self, stored: StoredObject) -> BinaryIO:
         """The file itself; raises ObjectChanged when its content is another, even while read."""

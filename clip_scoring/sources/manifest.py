@@ -74,7 +74,7 @@ class Manifest:
             if added is not None:
                 _name_rows(connection, stored, added.first_key, added.id, rows)
 
-    def settle(self, window: Window, found: Iterable[StoredObject]) -> None:
+    def reconcile(self, window: Window, found: Iterable[StoredObject]) -> None:
         """From now on the files of the window are those that were found, and no others."""
         values = {**self._versions(found), "window_start": window.start, "window_stop": window.stop}
         with transaction(self._engine, statement_timeout="10min") as connection:
@@ -146,5 +146,5 @@ def _name_rows(
 
 
 def _name(row: Row) -> str:
-    """A flawed row is named after its place: it has nothing better."""
+    """A row with a parse error is named after its place: it has nothing better."""
     return f"#{row.number + 1}" if row.name is None else row.name

@@ -45,7 +45,7 @@ class CsvRows:
     def rows(
         self, store: ObjectStore, stored: StoredObject, survey: Survey, first: int
     ) -> Iterator[Row]:
-        """Rows from number `first` on; a record that is no pair is a flawed row."""
+        """Rows from number `first` on; a record that is no pair is a row with a parse error."""
         header = self._header(store, stored)
         for _, row in _found(store, stored, header, survey.nearest(first)):
             if row.number >= first:
@@ -57,9 +57,11 @@ class CsvRows:
             record = next(csv_records(lines), None)
         if record is None:
             raise ObjectUnreadable(f"{stored.uri} is empty: a CSV file begins with a header")
-        flaw = record.flaw or ("not UTF-8" if any(map(_FOREIGN.search, record.cells)) else "")
-        if flaw:
-            raise ObjectUnreadable(f"{stored.uri}: the header: {flaw}")
+        parse_error = record.parse_error or (
+            "not UTF-8" if any(map(_FOREIGN.search, record.cells)) else ""
+        )
+        if parse_error:
+            raise ObjectUnreadable(f"{stored.uri}: the header: {parse_error}")
         image, caption = (
             _place(record.cells, name, stored.uri) for name in (self.image, self.caption)
         )
@@ -80,17 +82,17 @@ class _Header:
     body: Mark
 
     def row(self, number: int, record: CsvRecord) -> Row:
-        fields, flaw = record.cells, record.flaw
-        if not flaw and len(fields) != self.width:
-            flaw = f"{len(fields)} fields, header has {self.width}"
-        if flaw:
-            return Row.flawed(number, f"line {record.first.number}: {flaw}")
+        fields, parse_error = record.cells, record.parse_error
+        if not parse_error and len(fields) != self.width:
+            parse_error = f"{len(fields)} fields, header has {self.width}"
+        if parse_error:
+            return Row.unparsable(number, f"line {record.first.number}: {parse_error}")
         pair = fields[self.image], fields[self.caption]
         name = None if self.key is None else fields[self.key]
         if any(_FOREIGN.search(each) for each in (*pair, name or "")):
-            return Row.flawed(number, f"line {record.first.number}: not UTF-8")
+            return Row.unparsable(number, f"line {record.first.number}: not UTF-8")
         if name is not None and not _NAME.fullmatch(name):
-            return Row.flawed(
+            return Row.unparsable(
                 number, f"line {record.first.number}: {redacted_cell(name)!r} is no id"
             )
         return Row(number, *pair, name=name)

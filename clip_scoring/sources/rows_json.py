@@ -30,7 +30,7 @@ class JsonLinesRows:
     def rows(
         self, store: ObjectStore, stored: StoredObject, survey: Survey, first: int
     ) -> Iterator[Row]:
-        """Rows from number `first` on; a line that is no pair is a flawed row."""
+        """Rows from number `first` on; a line that is no pair is a row with a parse error."""
         for _, row in self._found(store, stored, survey.nearest(first)):
             if row.number >= first:
                 yield row
@@ -48,12 +48,12 @@ class JsonLinesRows:
         try:
             return Row(number, *self._pair(line.content))
         except json.JSONDecodeError as broken:
-            flaw = f"{broken.msg} at column {broken.colno}"
+            parse_error = f"{broken.msg} at column {broken.colno}"
         except RecursionError:
-            flaw = "nested too deeply"
+            parse_error = "nested too deeply"
         except ValueError as broken:
-            flaw = str(broken)
-        return Row.flawed(number, f"line {line.number}: {flaw}")
+            parse_error = str(broken)
+        return Row.unparsable(number, f"line {line.number}: {parse_error}")
 
     def _pair(self, content: bytes | None) -> tuple[str, str]:
         """Raises ValueError with what is wrong."""

@@ -105,4 +105,4 @@ def _row(number: int, image: bytes | None, caption: bytes | None) -> Row:
     try:
         return Row(number, (image or b"").decode(), (caption or b"").decode())
     except UnicodeDecodeError as broken:
-        return Row.flawed(number, f"row {number}: {broken}")
+        return Row.unparsable(number, f"row {number}: {broken}")

@@ -63,24 +63,26 @@ class TarRows:
             if start.row < first:
                 continue
             if isinstance(found, _Break):
-                yield Row.flawed(start.row, str(found))
+                yield Row.unparsable(start.row, str(found))
             else:
                 yield self._row(start.row, found, stored.uri)
 
     def _row(self, number: int, sample: list[_Member], uri: str) -> Row:
         image = next((each for each in sample if each.kind in _IMAGES), None)
         if image is None:
-            return Row.flawed(number, f"sample {sample[0].sample}: no image member")
-        caption, flaw = self._told(_first(sample, "txt") or _first(sample, "json"))
-        flaw = image.flaw or flaw
-        return Row(number, f"{uri}#{image.name}", caption, None if flaw else image.body, flaw)
+            return Row.unparsable(number, f"sample {sample[0].sample}: no image member")
+        caption, parse_error = self._told(_first(sample, "txt") or _first(sample, "json"))
+        parse_error = image.parse_error or parse_error
+        return Row(
+            number, f"{uri}#{image.name}", caption, None if parse_error else image.body, parse_error
+        )
 
     def _told(self, member: _Member | None) -> tuple[str, Rejection | None]:
         """The caption, empty where there is none, or why it cannot be read."""
         if member is None:
             return "", None
-        if member.flaw:
-            return "", member.flaw
+        if member.parse_error:
+            return "", member.parse_error
         try:
             return self._caption(member), None
         except (ValueError, RecursionError) as broken:
@@ -114,7 +116,7 @@ class _Member:
         return self._extension.lower()
 
     @property
-    def flaw(self) -> Rejection | None:
+    def parse_error(self) -> Rejection | None:
         reason, limit = _limit(self.kind)
         if self.size <= limit:
             return None
@@ -221,7 +223,7 @@ def _members(
 
 def _member(tar: tarfile.TarFile, header: tarfile.TarInfo, at: int, body: bool) -> _Member:
     member = _Member(header.name, at + header.offset, header.size, None)
-    if not body or member.kind not in _READ or member.flaw:
+    if not body or member.kind not in _READ or member.parse_error:
         return member
     file = tar.extractfile(header)
     return replace(member, body=file.read() if file else None)

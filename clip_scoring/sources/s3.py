@@ -32,7 +32,7 @@ from clip_scoring.errors import (
     ObjectUnreadable,
     SettingsInvalid,
 )
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.runs import Window
 from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.stored_objects import StoredObject
@@ -105,11 +105,11 @@ class S3Objects:
         """The object as a file; each read that is not in the buffer is a ranged GET."""
         return io.BufferedReader(_Ranges(self, stored), _BUFFER)
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
         counts = {"bytes": self.bytes_read, "read_retries": self.retries}
         self.bytes_read = self.retries = 0
-        return Measures(counts=counts)
+        return StageMetrics(counts=counts)
 
     def get(self, stored: StoredObject, start: int, stop: int) -> Any:
         """The body of one GET for bytes `start` up to `stop` of exactly this version."""

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import BinaryIO, Protocol
 
 from clip_scoring.display import one_line
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.runs import Window
 
@@ -33,20 +33,20 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record of an object; a flawed row keeps its number, so that numbers never shift."""
+    """One record of an object; one with a parse error keeps its number: numbers never shift."""
 
     number: int
     image_uri: str
     caption: str
     image: bytes | None = None
-    flaw: Rejection | None = None
+    parse_error: Rejection | None = None
     name: str | None = None
     """What the row calls itself, where a column of names was asked for."""
 
     @classmethod
-    def flawed(cls, number: int, detail: str) -> Row:
+    def unparsable(cls, number: int, detail: str) -> Row:
         """A row that is no pair; `detail` may quote what stands there, one line is made of it."""
-        return cls(number, "", "", flaw=Rejection(Reason.RECORD_INVALID, one_line(detail)))
+        return cls(number, "", "", parse_error=Rejection(Reason.RECORD_INVALID, one_line(detail)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class ObjectStore(Protocol):
     def open_seekable(self, stored: StoredObject) -> BinaryIO:
         """The object as a seekable file that fetches only the ranges that are read."""
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.exc import NoSuchTableError
 
 from clip_scoring.database.connection import transaction
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Record
 from clip_scoring.runs import Selection, Window
 from clip_scoring.settings.registrations import TablePlace
@@ -37,7 +37,7 @@ class PostgresSource:
         self._columns = RecordColumns(self._table, self._key, event_time, input_md5)
         self._pending = PendingRecords(engine, name, lambda _: self._columns)
 
-    def take_stock(self, window: Window) -> None:  # noqa: ARG002  # a table needs no window
+    def refresh(self, window: Window) -> None:  # noqa: ARG002  # a table needs no window
         """The table itself is the stock; warns where no index serves its keys."""
         with transaction(self._engine) as connection:
             warn_without_index(connection, self._table, self._place.key)
@@ -72,9 +72,9 @@ class PostgresSource:
             found = [Record(*row) for row in connection.execute(wanted)]
         return {record.record_key: record for record in found}
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         """Nothing beyond the time that a query takes."""
-        return Measures()
+        return StageMetrics()
 
     def _column(self, name: str) -> ColumnElement[str]:
         if name not in self._table.c:

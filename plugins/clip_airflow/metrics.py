@@ -12,7 +12,7 @@ from airflow.sdk.observability import stats
 from clip_scoring.records import Rejection
 
 if TYPE_CHECKING:
-    from clip_scoring.runs import Left
+    from clip_scoring.runs import Remaining
     from clip_scoring.stages import ScoredBatch
 
 SCORED, REJECTED = "clip.scored", "clip.rejected"
@@ -25,7 +25,7 @@ QUEUE_DEPTH, BACKLOG = "clip.queue_depth", "clip.backlog"
 """Shards of the latest run that are not done, and their pairs without an outcome."""
 
 
-def tell_batches(source: str) -> Callable[[ScoredBatch], None]:
+def emit_batches(source: str) -> Callable[[ScoredBatch], None]:
     """Tells of each batch as it is committed; a lost datagram costs a figure and nothing else."""
 
     def tell(batch: ScoredBatch) -> None:
@@ -41,7 +41,7 @@ def tell_batches(source: str) -> Callable[[ScoredBatch], None]:
     return tell
 
 
-def tell_left(source: str, left: Left) -> None:
+def emit_remaining(source: str, left: Remaining) -> None:
     """What the source's latest run has still before it."""
     stats.gauge(QUEUE_DEPTH, left.shards, tags={"source": source})
     stats.gauge(BACKLOG, left.records, tags={"source": source})

@@ -80,7 +80,7 @@ def _at_most(failures: Sequence[str]) -> tuple[str, ...]:
     return (*failures[:_MOST_FAILURES], *([f"and {more} more"] if more > 0 else []))
 
 
-def tell_failure(context: Context) -> None:
+def notify_failure(context: Context) -> None:
     """`on_failure_callback` of the DAG: one message for each run that turns red.
 
     Of the DAG and not of its tasks, since the scheduler asks for it however the last task ended:
@@ -92,8 +92,10 @@ def tell_failure(context: Context) -> None:
 def failure_message(context: Context) -> Message:
     """What is known about a failed run: its figures where it came so far, and the errors."""
     run_key = f"{context['dag'].dag_id}/{context['run_id']}"
-    figures: dict[str, Any] = next(iter(_left_behind(context, "finish", FIGURES)), {})
-    words = [f"{task}: {word}" for task in _TASKS for word in _left_behind(context, task, FAILURE)]
+    figures: dict[str, Any] = next(iter(_pull_failures(context, "finish", FIGURES)), {})
+    words = [
+        f"{task}: {word}" for task in _TASKS for word in _pull_failures(context, task, FAILURE)
+    ]
     failures = tuple(map(redacted, (*figures.get("failures", ()), *_at_most(words))))
     return Message(
         subject=f"{run_key} failed",
@@ -102,12 +104,12 @@ def failure_message(context: Context) -> Message:
             **_choices(context),
             **{name: figures[name] for name in _SHOWN if name in figures},
         },
-        failures=failures or (_without_words(context),),
+        failures=failures or (_no_error_recorded(context),),
         link=run_page(run_key),
     )
 
 
-def _left_behind(context: Context, task_id: str, key: str) -> list[Any]:
+def _pull_failures(context: Context, task_id: str, key: str) -> list[Any]:
     """From every instance of the task, each value once; empty where no task has failed."""
     ti = context.get("ti")
     try:
@@ -128,7 +130,7 @@ def _choices(context: Context) -> dict[str, str]:
     return {"day": str(options.day), "source": options.source}
 
 
-def _without_words(context: Context) -> str:
+def _no_error_recorded(context: Context) -> str:
     ti = context.get("ti")
     if ti is None:
         return f"no task failed: {context.get('reason')}"

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 from clip_airflow.assets import OUTCOMES, source_asset
 from clip_airflow.connections import worker_settings
 from clip_airflow.links import RunLink, ShardLink
-from clip_airflow.metrics import tell_batches, tell_left
+from clip_airflow.metrics import emit_batches, emit_remaining
 from clip_airflow.notify import FAILURE, FIGURES, figures_of
 from clip_airflow.orphans import is_supervised
 from clip_airflow.params import options_of, run_key_of, trigger_of
@@ -34,7 +34,7 @@ PREVIEW = "preview"
 
 
 @contextmanager
-def _leaving_word(context: Context) -> Iterator[None]:
+def _push_failure(context: Context) -> Iterator[None]:
     """What went wrong is left behind for the message about a failed run."""
     try:
         yield
@@ -50,7 +50,7 @@ class PlanRunOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Plan once per DAG run; clearing the task returns the same shards."""
-        with _leaving_word(context):
+        with _push_failure(context):
             options = options_of(context)
             if options.dry_run:
                 self._preview(context, options)
@@ -72,10 +72,10 @@ class PlanRunOperator(BaseOperator):
         )
         plan = planned.plan
         self.log.info(
-            "run %d: %d records in %d shards, %d held by another run",
-            plan.run_id, plan.planned, len(plan.shards), plan.held,
+            "run %d: %d records in %d shards, %d reserved by other runs",
+            plan.run_id, plan.planned, len(plan.shards), plan.reserved,
         )  # fmt: skip
-        tell_left(options.source, planned.remaining)
+        emit_remaining(options.source, planned.remaining)
         return [{"shard_id": each.shard_id, "shard_label": each.label} for each in plan.shards]
 
 
@@ -97,16 +97,16 @@ class ScoreShardOperator(BaseOperator):
 
         if is_supervised():
             die_with_parent()  # the fence would refuse its commits anyway: this saves the work
-        with _leaving_word(context):
+        with _push_failure(context):
             options = options_of(context)
             with open_run(worker_settings(), run_key=run_key_of(context)) as run:
                 result = run.score(
                     self.shard_id,
                     weights=options.weights,
                     stopping=self._stopping.is_set,
-                    committed=tell_batches(options.source),
+                    committed=emit_batches(options.source),
                 )
-                tell_left(options.source, run.remaining())
+                emit_remaining(options.source, run.remaining())
         self.log.info("shard %s: %s", self.shard_label, result)
         return {"scored": result.scored, "rejected": result.rejected, "epoch": result.epoch}
 
@@ -127,21 +127,21 @@ class FinishRunOperator(BaseOperator):
         """The run's counts; raises when a shard failed, a count is off or a gate tripped."""
         from clip_scoring.nightly.run import open_run  # noqa: PLC0415
 
-        with _leaving_word(context):
+        with _push_failure(context):
             options = options_of(context)
             if options.dry_run:
                 return {}
             with open_run(worker_settings(), run_key=run_key_of(context)) as run:
                 summary = run.finish(options.gates)
-                tell_left(options.source, run.remaining())
+                emit_remaining(options.source, run.remaining())
         self.log.info("%s", summary)
         if summary.failures:
             context["ti"].xcom_push(key=FIGURES, value=figures_of(summary))
             raise RunFailed("; ".join(summary.failures))
-        return _tell_others(context, options, summary)
+        return _emit_outcomes(context, options, summary)
 
 
-def _tell_others(context: Context, options: RunOptions, summary: RunSummary) -> dict[str, int]:
+def _emit_outcomes(context: Context, options: RunOptions, summary: RunSummary) -> dict[str, int]:
     counts = {
         "planned": summary.planned,
         "scored": summary.scored,

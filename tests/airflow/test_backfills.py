@@ -23,7 +23,7 @@ STOPPED = {"shard 0": 2, "shard 2": 5}
 HELD = {"shard 0": SHARD - 2 * BATCH, "shard 2": SHARD - 5 * BATCH}
 CONF = {"batch_size": BATCH, "shard_size": SHARD}
 RUNS = (
-    'SELECT "trigger", state, planned, held, scored, rejected, date(window_start)::text '
+    'SELECT "trigger", state, planned, reserved, scored, rejected, date(window_start)::text '
     "FROM clip.run WHERE id > :after ORDER BY window_start"
 )
 ROWS = (

@@ -134,7 +134,8 @@ def test_without_the_variable_the_hooks_load_nothing() -> None:
 def test_a_run_whose_every_part_died_once_is_green_and_complete(crashed: Night) -> None:
     rejected = len(DEATHS) * BATCHES
     assert crashed.world.sql(
-        "SELECT state, planned, scored, rejected, arrived, vanished, held, metrics ->> 'pending' "
+        "SELECT state, planned, scored, rejected, arrived, vanished, reserved, "
+        "metrics ->> 'pending' "
         "FROM clip.run WHERE run_key = :key",
         key=f"{DAG}/{RUN}",
     ) == [("succeeded", RECORDS, RECORDS - rejected, rejected, 0, 0, 0, "0")]

@@ -141,7 +141,7 @@ def test_a_dry_run_shows_what_would_be_planned_and_writes_nothing(  # type: igno
     assert isinstance(preview, dict)
     assert len(preview.pop("fingerprint")) == 12
     assert preview == {
-        "planned": 3, "held": 0, "shards": 2, "shard_size": 2,
+        "planned": 3, "reserved": 0, "shards": 2, "shard_size": 2,
         "window": {"start": None, "stop": "2026-01-02T00:00:00+00:00"},
     }  # fmt: skip
 

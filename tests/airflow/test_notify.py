@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.runs import RunSummary
 from tests.support.inboxes import Inboxes, open_inboxes
 
@@ -63,9 +63,9 @@ def inboxes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Inboxes]:
 
 
 def test_what_somebody_typed_is_neither_rendered_nor_markup(inboxes: Inboxes) -> None:
-    from clip_airflow.notify import tell_failure
+    from clip_airflow.notify import notify_failure
 
-    tell_failure(context(plan_failure=HOSTILE))
+    notify_failure(context(plan_failure=HOSTILE))
     [mail], [posted] = inboxes.mails, inboxes.posts
     assert posted.json["failures"] == [f"plan: {HOSTILE}"]
     assert "{{ conn.clip_scoring_db.password }}&lt;script&gt;" in mail.html()
@@ -75,12 +75,12 @@ def test_what_somebody_typed_is_neither_rendered_nor_markup(inboxes: Inboxes) ->
 def test_a_channel_that_fails_is_an_error_and_stops_no_other(
     inboxes: Inboxes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from clip_airflow.notify import tell_failure
+    from clip_airflow.notify import notify_failure
 
     closed = {"conn_type": "http", "host": "http://127.0.0.1:9/", "password": TOKEN}
     monkeypatch.setenv("AIRFLOW_CONN_CLIP_SCORING_WEBHOOK", json.dumps(closed))
     caplog.set_level(logging.INFO, "clip_airflow")
-    tell_failure(context())
+    notify_failure(context())
     assert len(inboxes.mails) == 1
     said = [(each.levelname, each.message) for each in caplog.records if "clip_air" in each.name]
     assert said == [
@@ -93,20 +93,20 @@ def test_a_channel_that_fails_is_an_error_and_stops_no_other(
 def test_a_refusal_by_the_webhook_is_an_error(
     inboxes: Inboxes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from clip_airflow.notify import tell_failure
+    from clip_airflow.notify import notify_failure
 
     inboxes.refuse()
-    tell_failure(context())
+    notify_failure(context())
     assert "nothing was sent to clip_scoring_webhook: " in caplog.text
 
 
 def test_without_connections_nobody_is_told_in_two_lines(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from clip_airflow.notify import tell_failure
+    from clip_airflow.notify import notify_failure
 
     caplog.set_level(logging.INFO, "clip_airflow")
-    tell_failure(context())
+    notify_failure(context())
     said = [(each.levelname, each.message) for each in caplog.records if "clip_air" in each.name]
     assert said == [
         ("INFO", "no connection clip_scoring_webhook: nothing is sent there"),
@@ -117,11 +117,11 @@ def test_without_connections_nobody_is_told_in_two_lines(
 def test_a_mail_connection_without_recipients_is_named(
     inboxes: Inboxes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from clip_airflow.notify import tell_failure
+    from clip_airflow.notify import notify_failure
 
     nobody = {"conn_type": "smtp", "host": "127.0.0.1", "extra": {"from_email": "clip@example.org"}}
     monkeypatch.setenv("AIRFLOW_CONN_CLIP_SCORING_SMTP", json.dumps(nobody))
-    tell_failure(context())
+    notify_failure(context())
     assert "connection clip_scoring_smtp: `to_email` is missing in its extra" in caplog.text
 
 
@@ -152,7 +152,7 @@ def test_the_first_twenty_of_many_failures_are_told_and_the_rest_counted() -> No
     from clip_airflow.notify import failure_message, figures_of
 
     failures = tuple(f"shard {n}: not finished" for n in range(25))
-    summary = RunSummary(10, 0, 0, 6, 2, 2, failures, Measures())
+    summary = RunSummary(10, 0, 0, 6, 2, 2, failures, StageMetrics())
     told = failure_message(context(finish_figures=figures_of(summary)))
     assert told.failures == (*failures[:20], "and 5 more")
     assert (told.facts["planned"], told.facts["rejection_rate"]) == (10, 0.25)

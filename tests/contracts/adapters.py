@@ -19,9 +19,9 @@ from sqlalchemy import Engine, text
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.memory.runs import MemoryBook
+from clip_scoring.memory.runs import InMemoryRunStore
 from clip_scoring.memory.source import MemorySource
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.planning import plan_run
 from clip_scoring.ports import Runs, Sink, Source
@@ -75,7 +75,7 @@ class Adapter:
     def pending(self, **options: object) -> Selection:
         """What a run planned now would take, by the source's own stock."""
         request = self.request(**options)  # type: ignore[arg-type]
-        self.source.take_stock(request.window)
+        self.source.refresh(request.window)
         return self.runs.selection_of(request)
 
     def settle(self, decide: Callable[[Record], Outcome], rescore: Rescore) -> list[Record]:
@@ -87,7 +87,7 @@ class Adapter:
             run, claim = self.sink.claim(shard.shard_id, device="none")
             records = self.source.read_pending(_part(run, claim.start, claim.stop), 1000)
             rows = [(record, decide(record)) for record in records]
-            self.sink.commit(claim, claim.stop, rows, Measures())
+            self.sink.commit(claim, claim.stop, rows, StageMetrics())
             done += records
         return done
 
@@ -100,7 +100,7 @@ def _part(run: Run, start: Key, stop: Key) -> Selection:
 
 def memory(keys: Sequence[Key]) -> Adapter:
     clock = Clock()
-    book = MemoryBook(clock)
+    book = InMemoryRunStore(clock)
     records = {key: (Record(key, *pair), clock.now) for key, pair in zip(keys, PAIRS, strict=True)}
 
     def let_time_pass() -> None:

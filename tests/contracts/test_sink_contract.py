@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from clip_scoring.errors import ShardLost
-from clip_scoring.metrics import Measures
-from clip_scoring.planning import judge_run, plan_run
+from clip_scoring.metrics import StageMetrics
+from clip_scoring.planning import finish_run, plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.run_metrics import RunMetrics
 from clip_scoring.runs import Rescore
@@ -15,7 +15,7 @@ from tests.contracts.adapters import SINKS, Adapter
 
 pytestmark = pytest.mark.parametrize("adapter", SINKS, indirect=True)
 GOOD = Score(0.25, caption_truncated=False)
-TOOK = Measures({"score": 1.0}, {"bytes": 10}, {"memory_bytes": 5})
+TOOK = StageMetrics({"score": 1.0}, {"bytes": 10}, {"memory_bytes": 5})
 
 
 def planned(adapter: Adapter, **options: object) -> list[int]:
@@ -94,7 +94,7 @@ def test_a_finished_run_counts_every_record_once(adapter: Adapter) -> None:
         while not claim.done:
             claim = commit(adapter, claim, gone if number == 1 else GOOD)
     run = adapter.runs.get("a")
-    summary = judge_run(run, source=adapter.source, runs=adapter.runs)
+    summary = finish_run(run, source=adapter.source, runs=adapter.runs)
     assert str(summary) == "planned 25  scored 15  rejected 10  pending 0"
     assert summary.failures == ()
     assert (summary.measures.seconds, summary.measures.peaks) == (
@@ -111,7 +111,7 @@ def test_the_metrics_of_a_closed_run_are_kept_as_they_were_made(adapter: Adapter
         while not claim.done:
             claim = commit(adapter, claim)
     run = adapter.runs.get("a")
-    summary = judge_run(run, source=adapter.source, runs=adapter.runs)
+    summary = finish_run(run, source=adapter.source, runs=adapter.runs)
     assert adapter.metrics(run) == RunMetrics.of_summary(
         summary,
         rejections={},
@@ -147,7 +147,7 @@ def test_the_lowest_and_the_highest_pairs_of_a_run_are_known(adapter: Adapter) -
 def test_a_shard_that_is_not_finished_is_named_and_its_claim_is_void(adapter: Adapter) -> None:
     shard_id, *_ = planned(adapter)
     _, claim = adapter.sink.claim(shard_id, device="none")
-    summary = judge_run(adapter.runs.get("a"), source=adapter.source, runs=adapter.runs)
+    summary = finish_run(adapter.runs.get("a"), source=adapter.source, runs=adapter.runs)
     assert summary.failures[0] == "shard 0: not finished, 10 pending"
     with pytest.raises(ShardLost):
         commit(adapter, claim)
@@ -193,7 +193,7 @@ def test_planning_again_under_the_same_key_gives_the_same_shards(adapter: Adapte
 def test_what_a_live_run_holds_is_left_out_and_counted(adapter: Adapter) -> None:
     planned(adapter, limit=10)
     other = plan_run(adapter.request("b"), source=adapter.source, runs=adapter.runs)
-    assert (other.planned, other.held) == (15, 10)
+    assert (other.planned, other.reserved) == (15, 10)
 
 
 def test_only_succeeded_runs_are_what_drift_is_measured_against(adapter: Adapter) -> None:
@@ -205,7 +205,7 @@ def test_only_succeeded_runs_are_what_drift_is_measured_against(adapter: Adapter
             part = run.selection(KeyRange(claim.start, claim.stop))
             rows = [(each, GOOD) for each in adapter.source.read_pending(part, 100)]
             adapter.sink.commit(claim, claim.stop, rows, TOOK)
-        judge_run(adapter.runs.get(key), source=adapter.source, runs=adapter.runs)
+        finish_run(adapter.runs.get(key), source=adapter.source, runs=adapter.runs)
     plan_run(adapter.request("now"), source=adapter.source, runs=adapter.runs)
     past = adapter.runs.past_histograms(adapter.runs.get("now"), 7)
     assert [dict(each) for each in past] == [{250: 25}]

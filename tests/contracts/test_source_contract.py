@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.planning import plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 from clip_scoring.runs import Rescore, Selection
@@ -53,7 +53,7 @@ def test_all_records_are_pending_in_key_order(adapter: Adapter) -> None:
     assert all(
         each.image_uri.endswith(image) for each, (image, _) in zip(records, PAIRS, strict=True)
     )
-    assert all(each.flaw is None for each in records)
+    assert all(each.parse_error is None for each in records)
 
 
 def test_the_count_is_that_of_the_records(adapter: Adapter) -> None:
@@ -140,7 +140,7 @@ def test_what_a_run_committed_is_not_pending_for_the_same_run(adapter: Adapter) 
             run, claim = adapter.sink.claim(shard.shard_id, device="none")
             part = run.selection(KeyRange(claim.start, claim.stop))
             rows = [(each, mixed(each)) for each in adapter.source.read_pending(part, 1000)]
-            adapter.sink.commit(claim, claim.stop, rows, Measures())
+            adapter.sink.commit(claim, claim.stop, rows, StageMetrics())
             assert adapter.source.read_pending(part, 1000) == []
 
 
@@ -151,9 +151,9 @@ def test_nothing_after_the_window_is_pending(adapter: Adapter) -> None:
 
 def test_what_reading_moved_is_told_once(adapter: Adapter) -> None:
     everything(adapter)
-    told_first = adapter.source.measured().counts
+    told_first = adapter.source.drain_metrics().counts
     assert all(count >= 0 for count in told_first.values())
-    assert not any(adapter.source.measured().counts.values())
+    assert not any(adapter.source.drain_metrics().counts.values())
 
 
 def test_records_are_found_by_the_names_of_their_outcomes(adapter: Adapter) -> None:

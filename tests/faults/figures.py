@@ -71,7 +71,7 @@ SESSIONS = (
 
 
 @dataclass(frozen=True)
-class Left:
+class Remaining:
     """What the workers left behind outside the database."""
 
     run_key: str
@@ -81,7 +81,7 @@ class Left:
     errors: str
 
 
-def figures(world: World, left: Left) -> dict[str, int]:
+def figures(world: World, left: Remaining) -> dict[str, int]:
     """Every figure by its name; the sessions are looked at first, the run's own verdict last."""
     poll(lambda: world.sql(SESSIONS) == [(0,)], limit_s=SESSIONS_LIMIT_S)
     found = {"sessions left over": _count(world, SESSIONS)}

@@ -14,7 +14,7 @@ from time import monotonic
 from clip_scoring.database.connection import connect_engine
 from clip_scoring.records import Reason
 from tests.faults.crew import Crew
-from tests.faults.figures import Left, figures
+from tests.faults.figures import Remaining, figures
 from tests.faults.mutants import Rule
 from tests.faults.nemesis import Kind, Nemesis, schedule
 from tests.faults.nursery import Nursery
@@ -94,7 +94,7 @@ def _record(rng: random.Random, key: int) -> tuple[str, str]:
 
 def under_faults(
     server: RestartableServer, url: str, world: World, trial: Trial, folder: Path
-) -> tuple[Left, list[Kind]]:
+) -> tuple[Remaining, list[Kind]]:
     """Plan, score under faults until nobody works any more; what is left, and the faults done."""
     size = -(-trial.records // trial.shards)
     plan = world.plan(RUN_KEY, batch_size=trial.batch_size, shard_size=size)
@@ -110,7 +110,7 @@ def under_faults(
     finally:
         watch.close()
     ledger = (folder / "ledger").read_text()
-    return Left(RUN_KEY, trial.batch_size, ledger, crew.ends, errors.read_text()), nemesis.done
+    return Remaining(RUN_KEY, trial.batch_size, ledger, crew.ends, errors.read_text()), nemesis.done
 
 
 def score_to_the_end(crew: Crew, nemesis: Nemesis, watch: Watch, limit_s: float) -> None:

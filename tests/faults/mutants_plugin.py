@@ -9,7 +9,7 @@ from clip_scoring import stages
 from clip_scoring.database import connection as database
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Key, Outcome, Reason, Record, Rejection, Score, screen_caption
 from clip_scoring.shards import Claim
 
@@ -48,7 +48,7 @@ def counter_outside() -> None:
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        measures: Measures,
+        measures: StageMetrics,
     ) -> Claim:
         advanced = genuine(sink, claim, offset, outcomes, measures)
         scored = sum(isinstance(outcome, Score) for _, outcome in outcomes)

@@ -8,7 +8,7 @@ import pytest
 
 from clip_scoring.database.connection import connect_engine
 from tests.faults import figures as looked_at
-from tests.faults.figures import Left, figures
+from tests.faults.figures import Remaining, figures
 from tests.faults.workers import End
 from tests.support.world import World
 
@@ -40,7 +40,7 @@ def scored(world: World) -> World:
 def test_an_unbroken_run_leaves_every_figure_at_0(scored: World) -> None:
     ledger = "1 1 11\n1 1 21\n2 1 31\n2 1 41\n"
     ends = Counter({int(End.DONE): 2, -9: 1})
-    found = figures(scored, Left(RUN_KEY, BATCH, ledger, ends, ""))
+    found = figures(scored, Remaining(RUN_KEY, BATCH, ledger, ends, ""))
     assert set(found.values()) == {0}, found
 
 
@@ -52,5 +52,5 @@ def test_no_figure_stays_at_0_when_its_invariant_is_broken(
         scored.sql(statement)
     ends = Counter({int(End.UNEXPECTED): 1})
     with connect_engine(database).connect():
-        found = figures(scored, Left(RUN_KEY, BATCH, "1 1 12\n", ends, ""))
+        found = figures(scored, Remaining(RUN_KEY, BATCH, "1 1 12\n", ends, ""))
     assert all(found.values()), found

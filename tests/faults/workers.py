@@ -19,7 +19,7 @@ from clip_scoring.database.connection import connect_engine
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import DatabaseUnreachable, Interrupted, ShardLost
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import DecodedImage
 from clip_scoring.processes import is_dead, this_worker
@@ -84,7 +84,7 @@ class LedgerSink(PostgresSink):
         claim: Claim,
         offset: Key,
         outcomes: Sequence[tuple[Record, Outcome]],
-        measures: Measures,
+        measures: StageMetrics,
     ) -> Claim:
         after = super().commit(claim, offset, outcomes, measures)
         os.write(self._ledger, f"{claim.shard_id} {claim.checkpoint.epoch} {offset}\n".encode())

@@ -13,7 +13,7 @@ import numpy as np
 
 from clip_scoring.cli import main
 from clip_scoring.files import score as files
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection
@@ -29,7 +29,7 @@ class PathLoader:
     """Pixels made from the address; a path that ends in a reason is rejected with it."""
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
-        return LoadedImages([_image(each) for each in records], Measures())
+        return LoadedImages([_image(each) for each in records], StageMetrics())
 
 
 def _image(record: Record) -> DecodedImage | Rejection:

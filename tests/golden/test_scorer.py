@@ -97,7 +97,7 @@ def test_what_was_encoded_before_gives_the_same_bytes(expected: list[float]) -> 
     first = twice.score(IMAGES[:12] * 2, CAPTIONS[:12] * 2)
     assert values(first) == expected[:12] * 2
     assert values(twice.score(IMAGES, CAPTIONS)) == expected
-    counts = twice.measured().counts
+    counts = twice.drain_metrics().counts
     assert (counts["images_encoded"], counts["images_repeated"]) == (24, 24)
     assert (counts["captions_encoded"], counts["captions_repeated"]) == (24, 24)
 
@@ -120,7 +120,7 @@ def test_less_memory_makes_smaller_calls_and_all_but_equal_similarities(
     found = short.score(IMAGES, CAPTIONS)
     np.testing.assert_allclose(values(found), expected, rtol=0, atol=1e-6)
     assert [rows for rows in towers.rows_seen if rows <= 3] == [2] * 12
-    assert short.measured().counts["oom_backoffs"] == 2
+    assert short.drain_metrics().counts["oom_backoffs"] == 2
 
 
 def test_a_pair_that_does_not_fit_alone_is_rejected() -> None:
@@ -134,8 +134,8 @@ def test_rows_that_are_not_finite_are_redone_alone_in_float32(expected: list[flo
     doubtful = scorer(FaultyTowers(nan_rows=frozenset({1, 5})))
     found = doubtful.score(IMAGES[:8], CAPTIONS[:8])
     np.testing.assert_allclose(values(found), expected[:8], rtol=0, atol=1e-6)
-    assert doubtful.measured().counts["float32_redone"] == 2
-    assert doubtful.measured().counts["float32_redone"] == 0
+    assert doubtful.drain_metrics().counts["float32_redone"] == 2
+    assert doubtful.drain_metrics().counts["float32_redone"] == 0
 
 
 def test_a_pair_without_direction_in_float32_too_is_rejected(

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.http.client import HttpFetcher
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Rejection
 
 LIMIT = 100_000
@@ -91,7 +91,7 @@ async def rejection(fetcher: HttpFetcher, uri: str, *, limit: int = LIMIT) -> Re
     """Why a fetch is refused."""
     try:
         found = await body(fetcher, uri, limit=limit)
-    except Refused as refused:
+    except ImageRejected as refused:
         return refused.rejection
     raise AssertionError(f"{uri} was fetched: {found[:50]!r}")
 

@@ -21,7 +21,7 @@ from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
 from clip_scoring.images.http.networks import may_connect, parse_networks
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason, Rejection
 from tests.hostile.corpus import FORBIDDEN, PUBLIC, Case, cases
 from tests.hostile.network import (
@@ -80,7 +80,7 @@ async def outcome(fetcher: Fetcher, uri: str) -> Rejection | bytes:
     async with ByteBudget(1 << 20).share() as share:
         try:
             return await fetcher.fetch(uri, share)
-        except Refused as refused:
+        except ImageRejected as refused:
             return refused.rejection
 
 

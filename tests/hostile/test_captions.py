@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Key, Record, screen_caption
 from clip_scoring.runs import Selection, Window
 from clip_scoring.scoring import Worker, score_shard
@@ -28,7 +28,7 @@ class Lines:
     def __init__(self, captions: Sequence[str]) -> None:
         self.records = [Record(key, "image", each) for key, each in enumerate(captions, start=1)]
 
-    def take_stock(self, window: Window) -> None:
+    def refresh(self, window: Window) -> None:
         """Lines do not change."""
 
     def count_pending(self, selection: Selection) -> int:
@@ -37,7 +37,7 @@ class Lines:
     def ranges(self, selection: Selection, size: int, limit: int | None) -> list[PlannedRange]:
         return [PlannedRange(1, len(self.records) + 1, len(self.records))]
 
-    def measured(self) -> Measures:
+    def drain_metrics(self) -> StageMetrics:
         return NOTHING
 
     def read_pending(self, selection: Selection, limit: int) -> list[Record]:

@@ -13,7 +13,7 @@ from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
 from clip_scoring.images.http.networks import parse_networks
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from tests.hostile.network import Network, body, instantly, serving
 
 URIS = (
@@ -64,7 +64,7 @@ def test_an_address_damaged_at_random_is_refused_with_a_reason(network: Network)
             try:
                 async with ByteBudget(1).share() as share:
                     await fetcher.fetch(damaged_uri(chosen), share)
-            except Refused as refused:
+            except ImageRejected as refused:
                 ends[refused.rejection.reason] += 1
         await fetcher.close()
 
@@ -92,7 +92,7 @@ def test_a_reply_damaged_at_random_is_a_body_or_a_reason() -> None:
                 try:
                     await body(fetcher, server.url + "/")
                     ends["body"] += 1
-                except Refused as refused:
+                except ImageRejected as refused:
                     ends[refused.rejection.reason] += 1
             await fetcher.close()
 

@@ -49,7 +49,7 @@ class Examined:
         return found[0]
 
     def failed(self) -> list[str]:
-        return [each["name"] for each in self.findings if each["verdict"] == "fail"]
+        return [each["name"] for each in self.findings if each["status"] == "fail"]
 
 
 @pytest.fixture
@@ -148,8 +148,8 @@ def test_a_healthy_set_up_is_well_in_every_part(
     )
     seen = examine(sources, DATABASE_URL=login("clip_worker"), CACHE=str(tmp_path / "cache"))
     assert seen.code == 0
-    assert [each for each in seen.findings if each["verdict"] in {"fail", "warn"}] == []
-    assert {each["name"] for each in seen.findings if each["verdict"] == "ok"} >= {
+    assert [each for each in seen.findings if each["status"] in {"fail", "warn"}] == []
+    assert {each["name"] for each in seen.findings if each["status"] == "ok"} >= {
         "python", "packages", "cpu", "gpu", "weights", "self-test", "database", "clock", "schema",
         "rights", "source", "images", "exports", "disk",
     }  # fmt: skip
@@ -165,9 +165,9 @@ def test_without_a_database_nothing_is_at_fault(examine: Callable[..., Examined]
     table = "sources:\n  records:\n    kind: postgres\n"
     seen = examine(table)
     assert seen.code == 0
-    assert seen.one("database")["verdict"] == "skip"
+    assert seen.one("database")["status"] == "skip"
     assert "CLIP_SCORING_DATABASE_URL" in seen.one("database")["remedy"]
-    assert seen.one("source")["verdict"] == "skip"
+    assert seen.one("source")["status"] == "skip"
     assert not seen.all("clock")
 
 
@@ -178,8 +178,8 @@ def test_a_missing_schema_names_the_command_that_makes_it(
     assert (seen.code, seen.failed()) == (2, ["schema"])
     assert "at version none" in seen.one("schema")["text"]
     assert "clip-scoring db upgrade" in seen.one("schema")["remedy"]
-    assert seen.one("database")["verdict"] == "ok"
-    assert seen.one("source")["verdict"] == "skip"
+    assert seen.one("database")["status"] == "ok"
+    assert seen.one("source")["status"] == "skip"
 
 
 def test_an_old_schema_fails_too(
@@ -228,19 +228,19 @@ def test_a_database_that_is_not_started_is_named_by_its_address(
     assert (seen.code, seen.failed()) == (2, ["database"])
     assert f"127.0.0.1:{port}" in seen.one("database")["text"]
     assert seen.one("database")["remedy"].startswith("start it")
-    assert seen.one("disk")["verdict"] == "ok"
+    assert seen.one("disk")["status"] == "ok"
 
 
 @pytest.mark.parametrize(
-    ("group", "name", "verdict", "code"),
+    ("group", "name", "status", "code"),
     [("clip_reader", "rights", "warn", 0), ("", "rights", "fail", 2)],
 )
 def test_a_login_with_too_few_rights_is_told_which_role_it_needs(
     examine: Callable[..., Examined], login: Callable[[str], str],
-    group: str, name: str, verdict: str, code: int,
+    group: str, name: str, status: str, code: int,
 ) -> None:  # fmt: skip
     seen = examine(DATABASE_URL=login(group))
-    assert (seen.code, seen.one(name)["verdict"]) == (code, verdict)
+    assert (seen.code, seen.one(name)["status"]) == (code, status)
     assert "GRANT clip_worker TO" in seen.one(name)["remedy"]
 
 
@@ -255,7 +255,7 @@ def test_a_clock_that_is_off_is_a_warning(
 
     monkeypatch.setattr(health, "time", Ahead)
     seen = examine(DATABASE_URL=database)
-    assert (seen.code, seen.one("clock")["verdict"]) == (0, "warn")
+    assert (seen.code, seen.one("clock")["status"]) == (0, "warn")
     assert seen.one("clock")["text"] == "60 s ahead of the database's"
 
 
@@ -341,7 +341,7 @@ def test_a_prefix_without_objects_is_a_warning(
     examine: Callable[..., Examined], s3: S3Access, bucket: str
 ) -> None:
     seen = examine(in_bucket(bucket, "paris/{date}/"))
-    assert (seen.code, seen.one("source")["verdict"]) == (0, "warn")
+    assert (seen.code, seen.one("source")["status"]) == (0, "warn")
 
 
 @pytest.mark.parametrize(
@@ -448,7 +448,7 @@ def test_a_gpu_that_is_required_and_not_there_fails(
     assert (seen.code, seen.failed()) == (2, ["gpu"])
     assert "a GPU is required" in seen.one("gpu")["text"]
     assert "CLIP_SCORING_REQUIRE_GPU=0" in seen.one("gpu")["remedy"]
-    assert seen.one("self-test")["verdict"] == "skip"
+    assert seen.one("self-test")["status"] == "skip"
 
 
 def test_a_broken_registration_file_leaves_the_machine_to_be_looked_at(
@@ -457,7 +457,7 @@ def test_a_broken_registration_file_leaves_the_machine_to_be_looked_at(
     seen = examine("sources: [")
     assert (seen.code, seen.failed()) == (2, ["settings"])
     assert "not valid YAML" in seen.one("settings")["text"]
-    assert seen.one("cpu")["verdict"] == "ok"
+    assert seen.one("cpu")["status"] == "ok"
 
 
 def test_a_package_that_cannot_be_imported_at_all_is_one_line(

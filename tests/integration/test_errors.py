@@ -105,5 +105,5 @@ def test_a_registration_file_that_is_missing(tmp_path: Path) -> None:
 def test_upgrading_twice_changes_nothing(empty_database: str) -> None:
     for _ in range(2):
         done = command("db", "upgrade", CLIP_SCORING_DATABASE_URL=empty_database)
-        assert (done.returncode, done.stdout) == (0, "schema clip is at version 0003\n")
+        assert (done.returncode, done.stdout) == (0, "schema clip is at version 0004\n")
     schema.require_current(connect_engine(empty_database))

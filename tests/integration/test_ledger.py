@@ -47,7 +47,7 @@ def test_a_dry_run_counts_and_plans_nothing(command: Command, world: World) -> N
     code, [line] = command("plan", *DAY, "--dry-run")
     assert (code, line.rpartition(", fingerprint ")[0]) == (
         0,
-        "11 records in 3 shards of up to 4 would be planned, 0 held by another run; "
+        "11 records in 3 shards of up to 4 would be planned, 0 reserved by other runs; "
         "from the beginning to 2026-01-02 00:00 UTC",
     )
     assert world.sql("SELECT count(*) FROM clip.run") == [(0,)]
@@ -58,7 +58,7 @@ def test_plan_prints_the_shards_and_run_works_them(command: Command, world: Worl
     assert (code, lines) == (
         0,
         [
-            "run mine: 11 records in 3 shards, 0 held",
+            "run mine: 11 records in 3 shards, 0 reserved by other runs",
             "shard 0: [1, 5): 4 records",
             "shard 1: [5, 9): 4 records",
             "shard 2: [9, 12): 3 records",

@@ -53,7 +53,7 @@ def test_what_a_live_run_holds_is_left_out_and_counted(world: World) -> None:
     world.add_many(40)
     world.plan("a", limit=20)
     second = world.plan("b")
-    assert (second.planned, second.held) == (20, 20)
+    assert (second.planned, second.reserved) == (20, 20)
     starts = "SELECT start_key FROM clip.shard WHERE run_id = :r"
     assert world.sql(starts, r=second.run_id) == [(21,)]
 
@@ -80,7 +80,7 @@ def test_two_plannings_at_once_share_no_record(world: World) -> None:
     world.add_many(200)
     with ThreadPoolExecutor(2) as both:
         plans = list(both.map(world.plan, ["a", "b"]))
-    assert sorted((plan.planned, plan.held) for plan in plans) == [(0, 200), (200, 0)]
+    assert sorted((plan.planned, plan.reserved) for plan in plans) == [(0, 200), (200, 0)]
 
 
 def test_a_record_is_pending_again_when_its_caption_or_image_changed(world: World) -> None:
@@ -194,7 +194,7 @@ def test_two_days_hold_nothing_from_each_other_however_their_keys_lie(world: Wor
         world.add({key: ("image", "c")}, created_at=MIDDAY + timedelta(days=key % 2))
     first = world.plan("first", window=WindowKind.DAY)
     second = world.plan("second", window=WindowKind.DAY, day=DAY + timedelta(days=1))
-    assert (first.planned, first.held, second.planned, second.held) == (20, 0, 20, 0)
+    assert (first.planned, first.reserved, second.planned, second.reserved) == (20, 0, 20, 0)
     for shard in (*first.shards, *second.shards):
         world.score(shard.shard_id)
     assert world.judge("first").failures == world.judge("second").failures == ()
@@ -210,5 +210,5 @@ def test_records_that_several_runs_hold_count_once(world: World) -> None:
     world.plan("first", window=WindowKind.DAY)
     world.plan("second", window=WindowKind.DAY, day=DAY + timedelta(days=1))
     night = world.plan("night", day=DAY + timedelta(days=1))
-    assert (night.planned, night.held) == (0, 40)
-    assert world.plan("night", day=DAY + timedelta(days=1)).held == 40
+    assert (night.planned, night.reserved) == (0, 40)
+    assert world.plan("night", day=DAY + timedelta(days=1)).reserved == 40

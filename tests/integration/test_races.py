@@ -114,7 +114,7 @@ def test_a_nightly_run_and_a_backfill_at_once_score_every_record_exactly_once(
     (by_night, night), (by_day, day) = nightly.result(), backfill.result()
     assert by_night.planned + by_day.planned == 40
     if race % 2:
-        assert (by_night.planned + by_night.held, by_day.planned + by_day.held) == (40, 20)
+        assert (by_night.planned + by_night.reserved, by_day.planned + by_day.reserved) == (40, 20)
     assert (night.failures, day.failures, night.scored + day.scored) == ((), (), 40)
     assert full.sql("SELECT count(*), count(DISTINCT record_key) FROM writing") == [(40, 40)]
     assert full.sql("SELECT DISTINCT state FROM clip.run") == [("succeeded",)]
@@ -147,7 +147,7 @@ def test_records_between_those_of_a_backfill_are_held_and_left_to_the_next_run(
     )
     backfill = full.plan("backfill", window=WindowKind.DAY, shard_size=10)
     nightly = full.plan("nightly")
-    assert (backfill.planned, nightly.planned, nightly.held) == (20, 1, 39)
+    assert (backfill.planned, nightly.planned, nightly.reserved) == (20, 1, 39)
     for shard in (*backfill.shards, *nightly.shards):
         full.score(shard.shard_id)
     assert full.judge("backfill").failures == full.judge("nightly").failures == ()
@@ -436,7 +436,7 @@ def test_a_claim_on_an_abandoned_run_waits_for_the_planning_that_takes_its_recor
         until_somebody_waits_for_a_lock(full)
 
     plan_while(full, claim_again)
-    with pytest.raises(ShardLost, match="its records are held by run b"):
+    with pytest.raises(ShardLost, match="its records are reserved by run b"):
         claiming[0].result(PATIENCE_S)
 
 

@@ -16,7 +16,7 @@ from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.objects import S3Images
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.settings.environment import S3Access
 from clip_scoring.sources.s3 import connect_s3
@@ -73,7 +73,7 @@ def fetched(images: S3Images, uri: str, limit: int = LIMIT) -> bytes:
 
 
 def refusal(images: S3Images, uri: str, limit: int = LIMIT) -> Rejection:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ImageRejected) as raised:
         fetched(images, uri, limit)
     return raised.value.rejection
 
@@ -280,9 +280,9 @@ def by_fetcher(objects: S3Images | None, uri: str) -> tuple[bytes | Reason, dict
         fetcher = Fetcher(http=HttpFetcher(), roots=[], open_objects=objects and (lambda: objects))
         try:
             async with ByteBudget(LIMIT).share() as share:
-                return await fetcher.fetch(uri, share), dict(fetcher.measured().counts)
-        except Refused as refused:
-            return refused.rejection.reason, dict(fetcher.measured().counts)
+                return await fetcher.fetch(uri, share), dict(fetcher.drain_metrics().counts)
+        except ImageRejected as refused:
+            return refused.rejection.reason, dict(fetcher.drain_metrics().counts)
         finally:
             await fetcher.close()
 

@@ -244,7 +244,7 @@ def test_a_claim_fails_while_another_live_run_works_on_the_range(world: World) -
     old = world.plan("old").shards[0].shard_id
     world.sql("UPDATE clip.shard SET lease_until = now() - interval '1 second'")
     world.plan("new")
-    with pytest.raises(ShardLost, match="its records are held by run new"):
+    with pytest.raises(ShardLost, match="its records are reserved by run new"):
         world.score(old)
     # Planning voided the claims on the old run; the claim that failed took no epoch.
     assert world.sql("SELECT epoch FROM clip.shard ORDER BY id") == [(1,), (0,)]

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, text
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.runs import PostgresRuns
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.fake import FAKE_FINGERPRINT, FakeScorer
-from clip_scoring.planning import judge_run, plan_run
+from clip_scoring.planning import finish_run, plan_run
 from clip_scoring.ports import DecodedImage, LoadedImages
 from clip_scoring.records import Reason, Record, Rejection
 from clip_scoring.runs import Plan, RunRequest, RunSummary, Trigger, Window, WindowKind
@@ -23,7 +23,7 @@ from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.sources.table import PostgresSource
 
 DAY = date(2026, 1, 1)
-NOTHING = Measures()
+NOTHING = StageMetrics()
 MIDDAY = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -31,7 +31,7 @@ class SyntheticLoader:
     """Pixels made from the key; URIs that name a reason are rejected with it."""
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
-        return LoadedImages([self._image(each) for each in records], Measures())
+        return LoadedImages([self._image(each) for each in records], StageMetrics())
 
     def _image(self, record: Record) -> DecodedImage | Rejection:
         if record.image_uri in set(Reason):
@@ -94,7 +94,7 @@ class World:
         return score_shard(run, claim, worker=worker, **options)
 
     def judge(self, run_key: str, **options: object) -> RunSummary:
-        return judge_run(self.runs.get(run_key), source=self.source, runs=self.runs, **options)
+        return finish_run(self.runs.get(run_key), source=self.source, runs=self.runs, **options)
 
     def run(self, run_key: str, **options: object) -> RunSummary:
         for shard in self.plan(run_key, **options).shards:

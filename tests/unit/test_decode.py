@@ -14,7 +14,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decode import decode
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Reason, Rejection
 
@@ -68,7 +68,7 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 def refusal(body: bytes) -> Rejection:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ImageRejected) as raised:
         decode(body, shortest())
     return raised.value.rejection
 
@@ -451,14 +451,14 @@ def test_nothing_lets_pillow_make_up_what_is_missing_of_an_image() -> None:
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
-# Anything at all is either pixels or a Refused.
+# Anything at all is either pixels or a ImageRejected.
 
 
 def outcome(body: bytes) -> Pixels | Rejection:
     """Pixels of the right shape, or the rejection; anything else raised ends the test."""
     try:
         pixels = decode(body, shortest())
-    except Refused as refused:
+    except ImageRejected as refused:
         return refused.rejection
     assert (pixels.shape, pixels.dtype) == ((32, 32, 3), np.uint8)
     return pixels

@@ -22,7 +22,7 @@ from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decode import decode
 from clip_scoring.images.decoder_process import BODY_LIMIT
 from clip_scoring.images.decoders import Decoders, decoder_command
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.models.resize import TorchResize
 from clip_scoring.ports import Pixels
 from clip_scoring.records import Reason, Rejection
@@ -68,7 +68,7 @@ def using(decoders: Decoders, work: Callable[[Decoders], Awaitable[None]]) -> No
 
 
 async def rejection(decoders: Decoders, body: bytes) -> Rejection:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ImageRejected) as raised:
         await decoders.decode(body)
     return raised.value.rejection
 
@@ -124,7 +124,7 @@ def test_a_refusal_comes_over_with_reason_and_detail() -> None:
             Reason.IMAGE_FORMAT_FORBIDDEN, "QOI"
         )
         await gives_its_pixels(decoders)
-        assert decoders.measured().counts == {
+        assert decoders.drain_metrics().counts == {
             "decoder_crashes": 0, "decoder_timeouts": 0, "decoder_starts": 1
         }  # fmt: skip
 
@@ -150,15 +150,15 @@ def test_an_image_that_kills_two_decoders_costs_its_own_record(way: str, ending:
         bodies = [image(1), image(2), b"DEADLY " + way.encode(), image(3), image(4)]
         found = await asyncio.gather(*map(decoders.decode, bodies), return_exceptions=True)
         refused = found.pop(2)
-        assert isinstance(refused, Refused)
+        assert isinstance(refused, ImageRejected)
         assert refused.rejection == Rejection(
             Reason.IMAGE_DECODER_CRASHED, f"two decoders ended, by {ending}"
         )
         for seed, pixels in enumerate(found, start=1):
             np.testing.assert_array_equal(pixels, decode(image(seed), GEOMETRY))
-        counts = decoders.measured().counts
+        counts = decoders.drain_metrics().counts
         assert (counts["decoder_crashes"], counts["decoder_timeouts"]) == (2, 0)
-        assert decoders.measured().counts["decoder_crashes"] == 0
+        assert decoders.drain_metrics().counts["decoder_crashes"] == 0
 
     using(pool(count=2), work)
 
@@ -171,7 +171,7 @@ def test_an_image_whose_decoder_was_killed_from_outside_is_decoded_by_another(
         # When it is not killed, the decoder finds that these bytes are no image.
         found = await rejection(decoders, f"DEADLY once {tmp_path / 'flag'}".encode())
         assert found.reason is Reason.IMAGE_UNDECODABLE
-        assert decoders.measured().counts == {
+        assert decoders.drain_metrics().counts == {
             "decoder_crashes": 1, "decoder_timeouts": 0, "decoder_starts": 2
         }  # fmt: skip
 
@@ -186,7 +186,7 @@ def test_an_image_that_never_ends_is_refused_after_two_decoders_reached_their_li
         assert found == Rejection(Reason.IMAGE_DECODER_CRASHED, "two decoders took more than 1 s")
         await good
         await gives_its_pixels(decoders)
-        assert decoders.measured().counts["decoder_timeouts"] == 2
+        assert decoders.drain_metrics().counts["decoder_timeouts"] == 2
 
     using(pool(count=2, seconds=1.0), work)
 
@@ -197,7 +197,7 @@ def test_an_image_whose_decoder_stood_still_is_decoded_by_another() -> None:
         (stopped,) = processes(decoders)
         os.kill(stopped, signal.SIGSTOP)
         await gives_its_pixels(decoders, 2)
-        assert decoders.measured().counts["decoder_timeouts"] == 1
+        assert decoders.drain_metrics().counts["decoder_timeouts"] == 1
         wait_for_end(stopped)
 
     using(pool(seconds=3.0), work)
@@ -282,7 +282,7 @@ def test_no_more_than_count_decode_at_once_and_every_change_is_told() -> None:
         assert len(seen) == 16
         assert max(seen) == decoders.count == 2
         assert (seen[-1], min(seen)) == (0, 0)
-        assert decoders.measured().counts["decoder_starts"] == 2
+        assert decoders.drain_metrics().counts["decoder_starts"] == 2
 
     using(pool(count=2), work)
 

@@ -15,7 +15,7 @@ from clip_scoring.database.health import Rights
 from clip_scoring.doctor.findings import (
     EXTRAS,
     PACKAGES,
-    Verdict,
+    CheckStatus,
     bucket_finding,
     clock_finding,
     cpu_finding,
@@ -56,19 +56,19 @@ def test_every_extra_of_the_project_is_looked_for() -> None:
 
 @pytest.mark.parametrize("version", [(3, 11, 0), (3, 12, 9)])
 def test_supported_pythons_pass(version: tuple[int, int, int]) -> None:
-    assert python_finding(version).verdict is Verdict.OK
+    assert python_finding(version).status is CheckStatus.OK
 
 
 @pytest.mark.parametrize("version", [(3, 10, 14), (3, 13, 0), (4, 11, 0)])
 def test_other_pythons_fail_with_those_that_serve(version: tuple[int, int, int]) -> None:
     found = python_finding(version)
-    assert found.verdict is Verdict.FAIL
+    assert found.status is CheckStatus.FAIL
     assert "3.11 or 3.12" in found.remedy
 
 
 def test_versions_of_packages_are_listed() -> None:
     found = packages_finding(GOOD.get)
-    assert found.verdict is Verdict.OK
+    assert found.status is CheckStatus.OK
     assert found.text == "torch 2.13.0+cpu, transformers 5.23.0, pillow 13.0.0, numpy 2.4.6"
     assert not found.remedy
 
@@ -86,7 +86,7 @@ def test_old_and_missing_packages_fail_with_what_to_install(
     change: dict[str, str | None], remedy: str
 ) -> None:
     found = packages_finding((GOOD | change).get)
-    assert (found.verdict, found.remedy) == (Verdict.FAIL, remedy)
+    assert (found.status, found.remedy) == (CheckStatus.FAIL, remedy)
     assert all(f"{name} {version or 'missing'}" in found.text for name, version in change.items())
 
 
@@ -94,112 +94,112 @@ def test_an_absent_extra_is_no_fault_and_says_how_to_get_it() -> None:
     airflow = {"apache-airflow": "3.3.2", "apache-airflow-providers-http": "6.3.0"}
     versions = {"onnx": "1.23.2", **airflow}
     found = {each.name: each for each in extras_findings(versions.get)}
-    assert (found["airflow"].verdict, found["airflow"].remedy) == (Verdict.OK, "")
-    assert found["int8"].verdict is Verdict.SKIP
+    assert (found["airflow"].status, found["airflow"].remedy) == (CheckStatus.OK, "")
+    assert found["int8"].status is CheckStatus.SKIP
     assert found["int8"].text == "without onnxruntime"
     assert found["int8"].remedy.endswith("pip install 'clip-scoring[int8]'")
 
 
 def test_a_cpu_is_told_by_its_cores_and_by_what_it_multiplies_with() -> None:
     found = cpu_finding(2, frozenset({"sse2", "avx2", "amx_bf16"}))
-    assert found.verdict is Verdict.OK
+    assert found.status is CheckStatus.OK
     assert found.text == "2 cores for this process; AVX2, no AVX512, no AVX512_BF16, AMX"
 
 
 def test_a_slow_cpu_is_a_warning() -> None:
     found = cpu_finding(1, frozenset({"sse2"}))
-    assert found.verdict is Verdict.WARN
+    assert found.status is CheckStatus.WARN
     assert found.text.startswith("1 core for this process")
 
 
 @pytest.mark.parametrize("flags", [frozenset[str](), frozenset({"asimd", "bf16"})])
 def test_a_cpu_of_another_family_is_not_judged_by_its_flags(flags: frozenset[str]) -> None:
     found = cpu_finding(8, flags)
-    assert (found.verdict, found.text) == (Verdict.OK, "8 cores for this process")
+    assert (found.status, found.text) == (CheckStatus.OK, "8 cores for this process")
 
 
 def test_a_machine_without_a_driver_scores_on_its_cpu() -> None:
     found = gpu_missing("2.13.0+cpu", None, None, "")
-    assert (found.verdict, found.remedy) == (Verdict.OK, "")
+    assert (found.status, found.remedy) == (CheckStatus.OK, "")
 
 
 def test_a_driver_beside_a_torch_for_cpus_is_a_warning_that_names_the_other_torch() -> None:
     found = gpu_missing("2.13.0+cpu", None, "570.86", "")
-    assert found.verdict is Verdict.WARN
+    assert found.status is CheckStatus.WARN
     assert "built for CPUs alone" in found.text
     assert "built for CUDA" in found.remedy
 
 
 def test_a_driver_that_torch_complains_about_is_a_warning_with_the_complaint() -> None:
     found = gpu_missing("2.13.0+cu130", "13.0", "470.1", "the driver is too old")
-    assert found.verdict is Verdict.WARN
+    assert found.status is CheckStatus.WARN
     assert found.text.endswith("the driver is too old")
     assert "update the driver" in found.remedy
 
 
-@pytest.mark.parametrize(("free", "verdict"), [(GIB, Verdict.OK), (GIB - 1, Verdict.WARN)])
-def test_a_gpu_that_others_fill_is_a_warning(free: int, verdict: Verdict) -> None:
+@pytest.mark.parametrize(("free", "status"), [(GIB, CheckStatus.OK), (GIB - 1, CheckStatus.WARN)])
+def test_a_gpu_that_others_fill_is_a_warning(free: int, status: CheckStatus) -> None:
     found = gpu_finding(Gpu(1, "NVIDIA A10", free, 24 * GIB), "570.86")
-    assert found.verdict is verdict
+    assert found.status is status
     assert "1: NVIDIA A10" in found.text
     assert "1.0 of 24.0 GiB free, driver 570.86" in found.text
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "verdict", "text"),
+    ("ahead_s", "status", "text"),
     [
-        (-0.04, Verdict.OK, "0.0 s from"), (5.0, Verdict.OK, "5.0 s from"),
-        (5.1, Verdict.WARN, "5 s ahead of"), (-7200.0, Verdict.WARN, "7200 s behind"),
+        (-0.04, CheckStatus.OK, "0.0 s from"), (5.0, CheckStatus.OK, "5.0 s from"),
+        (5.1, CheckStatus.WARN, "5 s ahead of"), (-7200.0, CheckStatus.WARN, "7200 s behind"),
     ],
 )  # fmt: skip
 def test_clocks_that_differ_by_more_than_five_seconds_are_a_warning(
-    ahead_s: float, verdict: Verdict, text: str
+    ahead_s: float, status: CheckStatus, text: str
 ) -> None:
     found = clock_finding(ahead_s)
-    assert found.verdict is verdict
+    assert found.status is status
     assert found.text.startswith(text)
-    assert bool(found.remedy) == (verdict is Verdict.WARN)
+    assert bool(found.remedy) == (status is CheckStatus.WARN)
 
 
 @pytest.mark.parametrize(
-    ("rights", "verdict", "remedy"),
+    ("rights", "status", "remedy"),
     [
-        (Rights(True, True, False), Verdict.OK, ""),
-        (Rights(True, False, False), Verdict.WARN, "GRANT clip_worker TO nightly"),
-        (Rights(True, True, True), Verdict.WARN, "primary server"),
-        (Rights(False, True, False), Verdict.FAIL, "GRANT clip_worker TO nightly"),
+        (Rights(True, True, False), CheckStatus.OK, ""),
+        (Rights(True, False, False), CheckStatus.WARN, "GRANT clip_worker TO nightly"),
+        (Rights(True, True, True), CheckStatus.WARN, "primary server"),
+        (Rights(False, True, False), CheckStatus.FAIL, "GRANT clip_worker TO nightly"),
     ],
 )
 def test_a_login_needs_to_read_and_for_runs_to_write(
-    rights: Rights, verdict: Verdict, remedy: str
+    rights: Rights, status: CheckStatus, remedy: str
 ) -> None:
     found = rights_finding("nightly", rights)
-    assert found.verdict is verdict
+    assert found.status is status
     assert remedy in found.remedy
 
 
 @pytest.mark.parametrize(
-    ("name", "listing", "verdict"),
+    ("name", "listing", "status"),
     [
-        ("source", Listing.FOUND, Verdict.OK), ("source", Listing.EMPTY, Verdict.WARN),
-        ("source", Listing.DENIED, Verdict.FAIL), ("images", Listing.EMPTY, Verdict.WARN),
-        ("images", Listing.DENIED, Verdict.OK), ("exports", Listing.EMPTY, Verdict.OK),
-        ("exports", Listing.DENIED, Verdict.OK),
+        ("source", Listing.FOUND, CheckStatus.OK), ("source", Listing.EMPTY, CheckStatus.WARN),
+        ("source", Listing.DENIED, CheckStatus.FAIL), ("images", Listing.EMPTY, CheckStatus.WARN),
+        ("images", Listing.DENIED, CheckStatus.OK), ("exports", Listing.EMPTY, CheckStatus.OK),
+        ("exports", Listing.DENIED, CheckStatus.OK),
     ],
 )  # fmt: skip
 def test_only_a_source_has_to_be_listed_and_exports_may_be_empty(
-    name: str, listing: Listing, verdict: Verdict
+    name: str, listing: Listing, status: CheckStatus
 ) -> None:
     found = bucket_finding(name, "s3://media/pairs/", listing)
-    assert found.verdict is verdict
+    assert found.status is status
     assert "s3://media/pairs/" in found.text
-    assert bool(found.remedy) == (verdict is not Verdict.OK)
+    assert bool(found.remedy) == (status is not CheckStatus.OK)
 
 
 def test_the_place_with_the_least_room_decides() -> None:
-    assert disk_finding({"the cache": GIB, "this folder": 9 * GIB}).verdict is Verdict.OK
+    assert disk_finding({"the cache": GIB, "this folder": 9 * GIB}).status is CheckStatus.OK
     found = disk_finding({"the cache": 9 * GIB, "this folder": GIB - 1})
-    assert found.verdict is Verdict.WARN
+    assert found.status is CheckStatus.WARN
     assert "9.0 GiB free for the cache" in found.text
     assert "CLIP_SCORING_CACHE" in found.remedy
 

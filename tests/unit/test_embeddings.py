@@ -48,10 +48,10 @@ def test_what_repeats_is_encoded_once_and_counted() -> None:
     encode(under_test, 2, 2, 4)
     assert encode(under_test, 4, 6, 2) == [4, 6, 2]
     assert tower.calls == [([2, 4], 4), ([6], 4)]
-    assert under_test.measured().counts == {
+    assert under_test.drain_metrics().counts == {
         "images_encoded": 3, "images_repeated": 3, "oom_backoffs": 0
     }  # fmt: skip
-    assert under_test.measured().counts["images_repeated"] == 0
+    assert under_test.drain_metrics().counts["images_repeated"] == 0
 
 
 def test_what_was_not_seen_for_long_is_forgotten() -> None:
@@ -71,7 +71,7 @@ def test_out_of_memory_halves_the_rows_until_it_fits() -> None:
     under_test = embedder(tower, rows=8)
     assert encode(under_test, *range(0, 20, 2)) == list(range(0, 20, 2))
     assert {rows for _, rows in tower.calls} == {2}
-    measures = under_test.measured()
+    measures = under_test.drain_metrics()
     assert (measures.counts["oom_backoffs"], measures.peaks["images_rows"]) == (2, 2)
 
 

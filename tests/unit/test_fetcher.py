@@ -11,7 +11,7 @@ import pytest
 from clip_scoring.images.budget import ByteBudget
 from clip_scoring.images.fetcher import MAX_BYTES, Fetcher
 from clip_scoring.images.http.client import HttpFetcher
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason
 
 
@@ -35,7 +35,7 @@ def fetched_and_measured(root: Path, *uris: str) -> tuple[list[bytes | Reason], 
         try:
             async with ByteBudget(MAX_BYTES).share() as share:
                 return await fetcher.fetch(uri, share)
-        except Refused as refused:
+        except ImageRejected as refused:
             return refused.rejection.reason
 
     async def work() -> tuple[list[bytes | Reason], list[Any]]:
@@ -43,7 +43,7 @@ def fetched_and_measured(root: Path, *uris: str) -> tuple[list[bytes | Reason], 
         found, measured = [], []
         for uri in uris:
             found.append(await one(fetcher, uri))
-            measured.append(dict(fetcher.measured().counts))
+            measured.append(dict(fetcher.drain_metrics().counts))
         await fetcher.close()
         return found, measured
 

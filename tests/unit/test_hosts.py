@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from clip_scoring.images.budget import ByteBudget
-from clip_scoring.images.http.circuit_breaker import Hosts
+from clip_scoring.images.http.circuit_breaker import CircuitBreaker
 from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
-from clip_scoring.images.http.deadline import Pace, Patience
+from clip_scoring.images.http.deadline import Deadline, MinimumRate
 from clip_scoring.images.http.guard import AddressForbidden, Guard, Names, NameUnknown
 from clip_scoring.images.http.networks import parse_networks
 from clip_scoring.images.http.replies import retry_after
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason, Rejection
 from tests.hostile.network import (
     LIMIT,
@@ -102,8 +102,8 @@ def test_a_host_gets_no_more_requests_at_once_than_allowed() -> None:
 
 def test_who_waits_for_a_slow_host_does_not_hold_up_another() -> None:
     async def work() -> None:
-        hosts = Hosts(HttpPolicy(per_host=1, connections=2), Clock())
-        async with hosts.turn("slow"):
+        hosts = CircuitBreaker(HttpPolicy(per_host=1, connections=2), Clock())
+        async with hosts.acquire("slow"):
             waiting = [asyncio.ensure_future(_turn(hosts, "slow")) for _ in range(5)]
             await asyncio.sleep(0)
             await asyncio.wait_for(_turn(hosts, "fast"), timeout=1)
@@ -112,8 +112,8 @@ def test_who_waits_for_a_slow_host_does_not_hold_up_another() -> None:
     asyncio.run(work())
 
 
-async def _turn(hosts: Hosts, name: str) -> None:
-    async with hosts.turn(name):
+async def _turn(hosts: CircuitBreaker, name: str) -> None:
+    async with hosts.acquire(name):
         await asyncio.sleep(0)
 
 
@@ -257,27 +257,27 @@ def test_a_host_is_given_up_on_after_so_many_failures_and_tried_once_when_it_has
     clock = Clock()
 
     async def work() -> None:
-        hosts = Hosts(HttpPolicy(host_failures=3, host_rest_seconds=60), clock)
+        hosts = CircuitBreaker(HttpPolicy(host_failures=3, breaker_reset_seconds=60), clock)
         for _ in range(3):
-            async with hosts.turn("h"):
-                hosts.judge("h", DOWN)
+            async with hosts.acquire("h"):
+                hosts.record("h", DOWN)
         await _is_refused(hosts)
         clock.time += 60
-        async with hosts.turn("h"):
+        async with hosts.acquire("h"):
             await _is_refused(hosts)
-            hosts.judge("h", DOWN)
+            hosts.record("h", DOWN)
         await _is_refused(hosts)
         clock.time += 60
-        async with hosts.turn("h"):
-            hosts.judge("h", None)
-        async with hosts.turn("h"), hosts.turn("h"):
+        async with hosts.acquire("h"):
+            hosts.record("h", None)
+        async with hosts.acquire("h"), hosts.acquire("h"):
             assert hosts.given_up == 1
 
     asyncio.run(work())
 
 
-async def _is_refused(hosts: Hosts) -> None:
-    with pytest.raises(Refused) as raised:
+async def _is_refused(hosts: CircuitBreaker) -> None:
+    with pytest.raises(ImageRejected) as raised:
         await _turn(hosts, "h")
     found = raised.value.rejection
     assert found.reason is DOWN.reason
@@ -288,31 +288,31 @@ def test_a_trial_that_is_cancelled_makes_room_for_another() -> None:
     clock = Clock()
 
     async def work() -> None:
-        hosts = Hosts(HttpPolicy(host_failures=1), clock)
-        hosts.judge("h", DOWN)
+        hosts = CircuitBreaker(HttpPolicy(host_failures=1), clock)
+        hosts.record("h", DOWN)
         clock.time += 60
         trial = asyncio.ensure_future(_wait_in_turn(hosts))
         await asyncio.sleep(0)
         trial.cancel()
         await asyncio.gather(trial, return_exceptions=True)
-        async with hosts.turn("h"):
-            hosts.judge("h", None)
+        async with hosts.acquire("h"):
+            hosts.record("h", None)
 
     asyncio.run(work())
 
 
-async def _wait_in_turn(hosts: Hosts) -> None:
-    async with hosts.turn("h"):
+async def _wait_in_turn(hosts: CircuitBreaker) -> None:
+    async with hosts.acquire("h"):
         await asyncio.Event().wait()
 
 
 @pytest.mark.parametrize("reason", [Reason.HTTP_404_410, Reason.IMAGE_TOO_LARGE, None])
 def test_whatever_shows_that_a_host_lives_ends_the_row_of_failures(reason: Reason | None) -> None:
     async def work() -> None:
-        hosts = Hosts(HttpPolicy(host_failures=2), Clock())
+        hosts = CircuitBreaker(HttpPolicy(host_failures=2), Clock())
         for _ in range(5):
-            hosts.judge("h", DOWN)
-            hosts.judge("h", None if reason is None else Rejection(reason))
+            hosts.record("h", DOWN)
+            hosts.record("h", None if reason is None else Rejection(reason))
         await _turn(hosts, "h")
 
     asyncio.run(work())
@@ -320,8 +320,8 @@ def test_whatever_shows_that_a_host_lives_ends_the_row_of_failures(reason: Reaso
 
 def test_one_host_that_is_given_up_on_says_nothing_about_another() -> None:
     async def work() -> None:
-        hosts = Hosts(HttpPolicy(host_failures=1), Clock())
-        hosts.judge("h", DOWN)
+        hosts = CircuitBreaker(HttpPolicy(host_failures=1), Clock())
+        hosts.record("h", DOWN)
         await _turn(hosts, "other")
 
     asyncio.run(work())
@@ -329,9 +329,9 @@ def test_one_host_that_is_given_up_on_says_nothing_about_another() -> None:
 
 def test_of_hosts_that_are_idle_and_well_nothing_is_kept() -> None:
     async def work() -> None:
-        hosts = Hosts(HttpPolicy(), Clock())
+        hosts = CircuitBreaker(HttpPolicy(), Clock())
         for number in range(11_000):
-            hosts.judge(f"bad{number}", DOWN)
+            hosts.record(f"bad{number}", DOWN)
             await _turn(hosts, f"good{number}")
         assert len(hosts._hosts) <= 10_001
 
@@ -459,7 +459,7 @@ def test_a_socket_for_a_forbidden_address_is_not_even_made(address: str) -> None
     assert guard.opened == 0
 
 
-# Hosts by name, and a proxy for everything.
+# CircuitBreaker by name, and a proxy for everything.
 
 
 def test_an_allowed_host_may_lead_to_a_private_address_and_no_other_may() -> None:
@@ -491,7 +491,7 @@ def through_proxy(uri: str, *, answers: Any = None) -> tuple[Any, list[bytes], l
             fetcher = HttpFetcher(HttpPolicy(egress_proxy=url), resolve=resolve, sleep=instantly)
             try:
                 found: Any = await body(fetcher, uri)
-            except Refused as refused:
+            except ImageRejected as refused:
                 found = refused.rejection.reason
             await fetcher.close()
             return found, proxy.requests, looked_up
@@ -534,24 +534,24 @@ def test_with_a_proxy_a_redirect_is_judged_as_well() -> None:
     assert (found, len(requests)) == (Reason.URI_FORBIDDEN, 1)
 
 
-# Pace.
+# MinimumRate.
 
 
 def test_a_body_is_too_slow_when_its_average_is_below_the_least_rate_after_a_while() -> None:
     clock = Clock()
-    pace = Pace(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
+    pace = MinimumRate(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
     for _ in range(3):
         clock.time += 1
         pace.count(1)
     clock.time += 1
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ImageRejected) as raised:
         pace.count(1)
     assert raised.value.rejection.reason is Reason.TIMEOUT
 
 
 def test_a_body_that_came_fast_may_pause() -> None:
     clock = Clock()
-    pace = Pace(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
+    pace = MinimumRate(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
     pace.count(1000)
     clock.time += 9
     pace.count(1)
@@ -560,10 +560,10 @@ def test_a_body_that_came_fast_may_pause() -> None:
 
 def test_patience_ends_with_its_seconds_whatever_was_excused() -> None:
     async def work() -> float:
-        patience = Patience(HttpPolicy(total_seconds=0.2))
+        patience = Deadline(HttpPolicy(total_seconds=0.2))
         with pytest.raises(TimeoutError):
-            async with patience.spent():
-                await patience.excused(asyncio.sleep(0.3))
+            async with patience.running():
+                await patience.paused(asyncio.sleep(0.3))
                 await asyncio.Event().wait()
         return patience.seconds
 

@@ -13,7 +13,7 @@ import pytest
 
 from clip_scoring.images.http.client import HttpFetcher, HttpPolicy
 from clip_scoring.images.http.networks import parse_networks
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason, Rejection
 from tests.hostile import network
 from tests.hostile.network import LIMIT, Network, body, instantly, run
@@ -273,7 +273,7 @@ def test_a_length_that_makes_no_sense_costs_one_record_at_most(server: Server, l
     server.routes["/"] = answer(Content_Length=length)
     try:
         assert fetch(server) == b"image"
-    except Refused as refused:
+    except ImageRejected as refused:
         assert refused.rejection.reason in {Reason.CONNECT_FAILED, Reason.BODY_TRUNCATED}
 
 

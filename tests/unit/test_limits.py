@@ -79,7 +79,7 @@ def test_a_limit_is_the_same_wherever_the_value_is_given(
 
 @pytest.mark.parametrize("days", ["retry_days", "measure_days"])
 def test_the_form_of_maintenance_has_the_limits_of_the_library(days: str) -> None:
-    from clip_airflow.upkeep import maintain_params
+    from clip_airflow.maintenance import maintain_params
 
     schema: dict[str, Any] = maintain_params()[days].serialize()["schema"]
     assert (schema["minimum"], schema["maximum"]) == (1, 3650)

@@ -162,5 +162,5 @@ def test_seconds_are_split_by_the_share_of_busy_decoders(
         turn(4.0, 4)  # one decoder of four busy
     turn(8.0, 2)  # all busy, nothing fetched any more
     turn(1.0, 0)  # two busy
-    assert stages.measured().seconds == {"fetch": 2.0 + 3.0, "decode": 1.0 + 8.0 + 0.5}
-    assert stages.measured().seconds == {"fetch": 0.0, "decode": 0.0}
+    assert stages.drain_metrics().seconds == {"fetch": 2.0 + 3.0, "decode": 1.0 + 8.0 + 0.5}
+    assert stages.drain_metrics().seconds == {"fetch": 0.0, "decode": 0.0}

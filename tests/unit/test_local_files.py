@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from clip_scoring.images.local import read_below
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason
 
 LIMIT = 1000
@@ -33,7 +33,7 @@ def read(root: Path, path: str) -> bytes:
 
 
 def refusal(*roots: Path, path: str) -> Reason:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ImageRejected) as raised:
         read_below(roots, path, limit=LIMIT)
     return raised.value.rejection.reason
 

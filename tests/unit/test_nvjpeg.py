@@ -28,8 +28,8 @@ from clip_scoring.images.fetcher import Fetcher
 from clip_scoring.images.http.client import HttpFetcher
 from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
-from clip_scoring.images.refusal import Refused
-from clip_scoring.metrics import Measures
+from clip_scoring.images.rejected import ImageRejected
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.clip import Engine, open_clip
 from clip_scoring.models.nvjpeg import MOST_AT_ONCE, DeviceDecoders, open_nvjpeg
 from clip_scoring.models.reference import reference_similarities
@@ -107,8 +107,8 @@ class Fallback:
         self.bodies.append(body)
         return decode(body, self._geometry, TorchResize())
 
-    def measured(self) -> Measures:
-        return Measures(counts={"decoder_starts": 1})
+    def drain_metrics(self) -> StageMetrics:
+        return StageMetrics(counts={"decoder_starts": 1})
 
     async def close(self) -> None:
         self.closed = True
@@ -162,7 +162,7 @@ def test_a_plain_jpeg_goes_to_the_device_and_all_else_to_the_fallback() -> None:
             await bench.decoders.decode(body)
         assert bench.device.calls == [1, 1]
         assert bench.fallback.bodies == [PNG, rotated(6)]
-        assert bench.decoders.measured().counts == {
+        assert bench.decoders.drain_metrics().counts == {
             "decoder_starts": 1, "device_images": 2, "device_refusals": 0
         }  # fmt: skip
 
@@ -186,7 +186,7 @@ def test_a_body_that_the_device_refuses_costs_itself_only() -> None:
         await bench.all(jpeg(100), jpeg(101), REFUSED, jpeg(102))
         assert bench.device.calls == [1, 3, 1, 1, 1]
         assert bench.fallback.bodies == [REFUSED]
-        assert bench.decoders.measured().counts["device_refusals"] == 1
+        assert bench.decoders.drain_metrics().counts["device_refusals"] == 1
 
     using(work)
 
@@ -196,7 +196,7 @@ def test_a_broken_jpeg_is_refused_with_the_reason_of_the_fallback() -> None:
 
     async def work(bench: Bench) -> None:
         good, bad, other = await bench.all(GOOD, broken, jpeg(100))
-        assert isinstance(bad, Refused)
+        assert isinstance(bad, ImageRejected)
         assert all(isinstance(each, np.ndarray) for each in (good, other))
 
     using(work)

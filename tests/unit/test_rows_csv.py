@@ -41,12 +41,12 @@ def rows_of(folder: Path, content: bytes, first: int = 0) -> list[Row]:
 
 
 def pairs(rows: list[Row]) -> list[tuple[str, str]]:
-    return [(row.image_uri, row.caption) for row in rows if row.flaw is None]
+    return [(row.image_uri, row.caption) for row in rows if row.parse_error is None]
 
 
 def flaws(rows: list[Row]) -> dict[int, str]:
-    assert {row.flaw.reason for row in rows if row.flaw} <= {Reason.RECORD_INVALID}
-    return {row.number: row.flaw.detail for row in rows if row.flaw}
+    assert {row.parse_error.reason for row in rows if row.parse_error} <= {Reason.RECORD_INVALID}
+    return {row.number: row.parse_error.detail for row in rows if row.parse_error}
 
 
 def unreadable(folder: Path, content: bytes) -> str:

@@ -38,14 +38,14 @@ def rows_of(folder: Path, content: bytes, first: int = 0) -> list[Row]:
     return found
 
 
-def flaw(folder: Path, line: bytes) -> str:
+def parse_error(folder: Path, line: bytes) -> str:
     """The detail of a line between two good ones."""
     before, row, after = rows_of(folder, GOOD + line + b"\n" + GOOD)
     assert before == Row(0, "a.png", "a")
     assert after == Row(2, "a.png", "a")
-    assert row.flaw is not None
+    assert row.parse_error is not None
     assert row.number == 1
-    return row.flaw.detail
+    return row.parse_error.detail
 
 
 def test_fields_are_found_by_name(tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_what_a_caption_may_not_hold_is_left_for_the_screening(tmp_path: Path) -
     (b"[" * 100_000, "line 2: nested too deeply"),
 ])  # fmt: skip
 def test_a_line_that_is_no_pair_costs_itself(tmp_path: Path, line: bytes, detail: str) -> None:
-    assert flaw(tmp_path, line) == detail
+    assert parse_error(tmp_path, line) == detail
 
 
 def test_a_number_of_too_many_digits_costs_its_line(tmp_path: Path) -> None:
     line = b'{"image": "a", "text": "b", "n": ' + b"9" * 5000 + b"}"
-    assert flaw(tmp_path, line).startswith("line 2: Exceeds the limit")
+    assert parse_error(tmp_path, line).startswith("line 2: Exceeds the limit")
 
 
 def test_a_detail_is_one_printable_line_of_at_most_200_characters(tmp_path: Path) -> None:
@@ -93,8 +93,8 @@ def test_a_detail_is_one_printable_line_of_at_most_200_characters(tmp_path: Path
     store, stored = store_of(tmp_path, GOOD)
     survey = FORMAT.survey(store, stored)
     (row,) = strange.rows(store, stored, survey, 0)
-    assert row.flaw.detail.isprintable()
-    assert len(row.flaw.detail) == 200
+    assert row.parse_error.detail.isprintable()
+    assert len(row.parse_error.detail) == 200
 
 
 def test_a_line_over_the_limit_is_one_flaw_and_never_in_memory(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_line_over_the_limit_is_one_flaw_and_never_in_memory(tmp_path: Path) -
     _, long, after = FORMAT.rows(store, stored, survey, 0)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert long.flaw.detail == f"line 2: over {16 << 20} bytes"
+    assert long.parse_error.detail == f"line 2: over {16 << 20} bytes"
     assert after == Row(2, "a.png", "a")
     assert peak < 40 << 20
 

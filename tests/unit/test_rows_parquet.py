@@ -84,7 +84,7 @@ def test_text_that_is_not_utf8_costs_its_row_only(tmp_path: Path) -> None:
     content = written(pa.table({"image": ["a", "b", "c"], "text": raw}))
     before, broken, after = rows_of(tmp_path, content)
     assert (before, after) == (Row(0, "a", "a"), Row(2, "c", "c"))
-    assert broken.flaw.detail.startswith("row 1: 'utf-8' codec can't decode byte 0xff")
+    assert broken.parse_error.detail.startswith("row 1: 'utf-8' codec can't decode byte 0xff")
 
 
 def test_a_file_without_rows_has_none(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_sample_is_its_image_its_caption_and_its_place(tmp_path: Path) -> None
 )
 def test_every_kind_of_image_is_one(tmp_path: Path, kind: str) -> None:
     row = row_of(tmp_path, ("1.txt", "c"), (f"1.{kind}", b"image"))
-    assert (row.image, row.caption, row.flaw) == (b"image", "c", None)
+    assert (row.image, row.caption, row.parse_error) == (b"image", "c", None)
 
 
 def test_the_name_of_a_sample_ends_at_the_first_dot_after_the_last_slash(tmp_path: Path) -> None:
@@ -139,12 +139,12 @@ def test_without_text_the_json_tells_the_caption(
     tmp_path: Path, described: dict[str, object], caption: str
 ) -> None:
     row = row_of(tmp_path, ("1.jpg", b"i"), ("1.json", json.dumps(described)))
-    assert (row.caption, row.flaw) == (caption, None)
+    assert (row.caption, row.parse_error) == (caption, None)
 
 
 def test_without_any_caption_it_is_empty(tmp_path: Path) -> None:
     row = row_of(tmp_path, ("1.jpg", b"i"))
-    assert (row.caption, row.image, row.flaw) == ("", b"i", None)
+    assert (row.caption, row.image, row.parse_error) == ("", b"i", None)
 
 
 def test_what_a_caption_may_not_hold_is_left_for_the_screening(tmp_path: Path) -> None:
@@ -162,16 +162,16 @@ def test_a_caption_that_cannot_be_read_costs_its_sample(
     tmp_path: Path, member: tuple[str, bytes | str], detail: str
 ) -> None:
     broken, whole = rows_of(tmp_path, tar_of([("1.jpg", b"i"), member, ("2.jpg", b"j")]))
-    assert broken.flaw is not None
-    assert (broken.flaw.reason, broken.image) == (Reason.RECORD_INVALID, None)
-    assert broken.flaw.detail.startswith(detail)
+    assert broken.parse_error is not None
+    assert (broken.parse_error.reason, broken.image) == (Reason.RECORD_INVALID, None)
+    assert broken.parse_error.detail.startswith(detail)
     assert whole.image == b"j"
 
 
 def test_a_sample_without_image_is_a_flaw_by_its_name(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, tar_of([("x/1\n.txt", "c"), ("2.jpg", b"j")]))
-    flaw = Rejection(Reason.RECORD_INVALID, "sample x/1?: no image member")
-    assert (rows[0].flaw, rows[1].image) == (flaw, b"j")
+    parse_error = Rejection(Reason.RECORD_INVALID, "sample x/1?: no image member")
+    assert (rows[0].parse_error, rows[1].image) == (parse_error, b"j")
 
 
 def test_an_image_over_the_limit_is_a_flaw_and_never_in_memory(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_an_image_over_the_limit_is_a_flaw_and_never_in_memory(tmp_path: Path) -
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     detail = f"jpg of {3 * IMAGE_LIMIT_BYTES} bytes, limit {IMAGE_LIMIT_BYTES}"
-    assert large.flaw == Rejection(Reason.IMAGE_TOO_LARGE, detail)
+    assert large.parse_error == Rejection(Reason.IMAGE_TOO_LARGE, detail)
     assert (large.image, small.image) == (None, b"j")
     assert peak < 3 << 20
 
@@ -196,7 +196,7 @@ def test_an_image_as_large_as_the_limit_is_read(tmp_path: Path) -> None:
 
 def test_a_text_over_its_limit_is_a_caption_too_long(tmp_path: Path) -> None:
     row = row_of(tmp_path, ("1.jpg", b"i"), ("1.txt", b"x" * 70_000))
-    assert row.flaw == Rejection(Reason.CAPTION_TOO_LONG, "txt of 70000 bytes, limit 65536")
+    assert row.parse_error == Rejection(Reason.CAPTION_TOO_LONG, "txt of 70000 bytes, limit 65536")
 
 
 def test_memory_does_not_grow_with_the_object(tmp_path: Path) -> None:
@@ -251,12 +251,12 @@ def test_reading_begins_at_the_row_that_is_asked_for(tmp_path: Path) -> None:
 
 
 def broken_after(folder: Path, content: bytes, count: int) -> str:
-    """The one flaw that follows `count` good rows."""
+    """The one parse_error that follows `count` good rows."""
     *good, last = rows_of(folder, content)
     assert [row.caption for row in good] == [f"caption {each}" for each in range(count)]
-    assert last.flaw is not None
-    assert last.flaw.reason is Reason.RECORD_INVALID
-    return last.flaw.detail
+    assert last.parse_error is not None
+    assert last.parse_error.reason is Reason.RECORD_INVALID
+    return last.parse_error.detail
 
 
 @pytest.mark.parametrize(("cut", "count", "detail"), [
@@ -297,8 +297,10 @@ def resized(size: int) -> bytes:
 def test_a_size_beyond_the_object_is_not_waited_for(tmp_path: Path, size: int) -> None:
     *good, last = rows_of(tmp_path, resized(size))
     assert [row.caption for row in good] == ["caption 0", "caption 1"]
-    assert last.flaw is not None
-    assert last.flaw.detail == "the tar breaks at byte 4608: it ends in the middle of a member"
+    assert last.parse_error is not None
+    assert (
+        last.parse_error.detail == "the tar breaks at byte 4608: it ends in the middle of a member"
+    )
 
 
 def test_a_negative_size_is_a_break(tmp_path: Path) -> None:

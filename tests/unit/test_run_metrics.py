@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.quality import Ranked
 from clip_scoring.run_metrics import RunMetrics
 from clip_scoring.runs import RunSummary
@@ -37,7 +37,7 @@ def metrics(*, drift: float | None = 0.125) -> RunMetrics:
     summary = RunSummary(
         planned=6, arrived=1, vanished=0, scored=4, rejected=2, pending=1,
         failures=("shard 0: not finished, 1 pending",),
-        measures=Measures(
+        measures=StageMetrics(
             {"wall": 4.0, "score": 2.5, "read": 0.12345},
             {"bytes": 50, "backoffs": 0},
             {"memory_bytes": 7},

@@ -20,7 +20,7 @@ from clip_scoring.run_metrics import RunMetrics
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 RUN = RunDetail(
     id=1, run_key="by-hand", source="records", trigger="cli", state="running", stalled=False,
-    window_start=None, window_stop=NOON, planned=7, held=0, arrived=0, vanished=0, scored=0,
+    window_start=None, window_stop=NOON, planned=7, reserved=0, arrived=0, vanished=0, scored=0,
     rejected=0, live_scored=2, live_rejected=1, started_at=NOON, finished_at=None, as_of=NOON,
     wall_seconds=None, bottleneck=None, metrics=RunMetrics(), fingerprint_id=1, digest="ab12",
     parts={"tier": "exact"},

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clip_scoring.errors import SettingsInvalid
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.fake import FAKE_FINGERPRINT
 from clip_scoring.runs import (
     RunRequest,
@@ -32,7 +32,7 @@ WHOLE = ShardCounts(
     scored=8,
     rejected=2,
     pending=0,
-    measures=Measures({"read": 1.0, "score": 2.0}),
+    measures=StageMetrics({"read": 1.0, "score": 2.0}),
 )
 FIGURES = st.integers(0, 1000)
 
@@ -153,9 +153,9 @@ def test_a_shard_names_all_that_is_wrong_with_it() -> None:
 def test_a_summary_adds_up_its_shards() -> None:
     other = replace(
         WHOLE, number=4, done=False, planned=20, counted_scored=4, scored=4, rejected=3,
-        counted_rejected=3, pending=6, measures=Measures({"score": 0.5, "commit": 0.25}),
+        counted_rejected=3, pending=6, measures=StageMetrics({"score": 0.5, "commit": 0.25}),
     )  # fmt: skip
-    third = replace(WHOLE, number=5, planned=9, measures=Measures())
+    third = replace(WHOLE, number=5, planned=9, measures=StageMetrics())
     assert RunSummary.of_shards([WHOLE, other, third]) == RunSummary(
         planned=39,
         arrived=1,
@@ -164,7 +164,7 @@ def test_a_summary_adds_up_its_shards() -> None:
         rejected=7,
         pending=6,
         failures=("shard 4: not finished, 6 pending",),
-        measures=Measures({"read": 1.0, "score": 2.5, "commit": 0.25}),
+        measures=StageMetrics({"read": 1.0, "score": 2.5, "commit": 0.25}),
     )
 
 
@@ -174,7 +174,7 @@ def test_arrivals_in_one_shard_do_not_hide_what_vanished_from_another() -> None:
 
 
 def test_a_run_without_shards_is_all_zero_and_has_no_failures() -> None:
-    assert RunSummary.of_shards([]) == RunSummary(0, 0, 0, 0, 0, 0, (), Measures())
+    assert RunSummary.of_shards([]) == RunSummary(0, 0, 0, 0, 0, 0, (), StageMetrics())
 
 
 def test_the_rejection_rate_is_the_rejected_share_of_all_outcomes() -> None:

@@ -11,7 +11,7 @@ import torch
 from clip_scoring.errors import DecoderBroken, DeviceLost, SelfTestFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.metrics import Measures
+from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.clip import ClipScorer, Engine, open_clip
 from clip_scoring.models.reference import reference_similarities
 from clip_scoring.models.towers import TorchTowers, load_model
@@ -31,7 +31,7 @@ class DecodingLoader:
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
         images = [self._change(decode(each.image or b"", TINY.geometry)) for each in records]
-        return LoadedImages([DecodedImage(each, each.tobytes()) for each in images], Measures())
+        return LoadedImages([DecodedImage(each, each.tobytes()) for each in images], StageMetrics())
 
 
 class BlindLoader(DecodingLoader):
@@ -41,7 +41,7 @@ class BlindLoader(DecodingLoader):
         self._reason = reason
 
     def load(self, records: Sequence[Record]) -> LoadedImages:
-        return LoadedImages([Rejection(self._reason, "as asked")] * len(records), Measures())
+        return LoadedImages([Rejection(self._reason, "as asked")] * len(records), StageMetrics())
 
 
 @pytest.fixture(scope="module")

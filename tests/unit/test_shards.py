@@ -1,4 +1,4 @@
-"""Successors, the ranges between held ranges, the size of shards, and valid claims."""
+"""Successors, the ranges between reserved ranges, the size of shards, and valid claims."""
 
 from __future__ import annotations
 
@@ -69,16 +69,18 @@ def covered(found: list[KeyRange], key: int) -> int:
 @example([(0, 9), (2, 4), (6, 7)])
 @example([(0, 9), (2, 4), (9, 10)])
 @example([(3, 4), (3, 8), (3, 5)])
-def test_each_key_is_free_once_exactly_when_nothing_holds_it(held: list[tuple[int, int]]) -> None:
-    found = list(free_ranges(KeyRange(start, stop) for start, stop in held))
+def test_each_key_is_free_once_exactly_when_nothing_holds_it(
+    reserved: list[tuple[int, int]],
+) -> None:
+    found = list(free_ranges(KeyRange(start, stop) for start, stop in reserved))
     for key in range(-2, 22):
-        taken = any(start <= key < stop for start, stop in held)
+        taken = any(start <= key < stop for start, stop in reserved)
         assert covered(found, key) == (0 if taken else 1), key
 
 
 @given(HELD)
-def test_free_ranges_come_in_order_and_none_is_empty(held: list[tuple[int, int]]) -> None:
-    found = list(free_ranges(KeyRange(start, stop) for start, stop in held))
+def test_free_ranges_come_in_order_and_none_is_empty(reserved: list[tuple[int, int]]) -> None:
+    found = list(free_ranges(KeyRange(start, stop) for start, stop in reserved))
     edges = [each for free in found for each in (free.start, free.stop)]
     assert (edges[0], edges[-1]) == (None, None)
     assert edges[1:-1] == sorted(set(edges[1:-1]))  # type: ignore[type-var]
@@ -89,8 +91,8 @@ def test_with_nothing_held_the_whole_space_is_free() -> None:
 
 
 def test_text_keys_leave_the_same_gaps() -> None:
-    held = [KeyRange("b", "d"), KeyRange("c", "f"), KeyRange("m", "n")]
-    assert list(free_ranges(held)) == [
+    reserved = [KeyRange("b", "d"), KeyRange("c", "f"), KeyRange("m", "n")]
+    assert list(free_ranges(reserved)) == [
         KeyRange(None, "b"), KeyRange("f", "m"), KeyRange("n", None)
     ]  # fmt: skip
 

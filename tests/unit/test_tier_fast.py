@@ -10,7 +10,7 @@ from PIL import Image
 
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decode import decode
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.models.resize import TorchResize
 from clip_scoring.ports import Pixels
 from tests.unit.test_decode import encoded, picture, png, refusal, shortest
@@ -140,7 +140,7 @@ def test_tier_fast_leaves_the_kernels_that_torch_lacks_to_pillow(resample: int) 
     ids=len,
 )  # fmt: skip
 def test_both_tiers_refuse_alike(body: bytes) -> None:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(ImageRejected) as raised:
         decode(body, shortest(), TorchResize())
     assert raised.value.rejection == refusal(body)
 

@@ -40,7 +40,7 @@ GROUP BY 1 ORDER BY 1;
 -- name: run_in_full
 -- One run with its fingerprint; the live figures are those of its shards.
 SELECT run.id, run.run_key, run.source, run."trigger", run.state, run.window_start, run.window_stop,
-       run.planned, run.held, run.arrived, run.vanished, run.scored, run.rejected, run.started_at,
+       run.planned, run.reserved, run.arrived, run.vanished, run.scored, run.rejected, run.started_at,
        run.finished_at, run.wall_seconds, run.bottleneck, run.metrics, run.fingerprint_id,
        fingerprint.digest, fingerprint.parts, now() AS as_of,
        live.live_scored, live.live_rejected,

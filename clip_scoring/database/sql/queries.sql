@@ -30,7 +30,7 @@ INSERT INTO clip.run
 SELECT :run_key, :source, id, :window_start, :window_stop, :trigger, :rescore, :batch_size
 FROM clip.fingerprint WHERE digest = :digest;
 
--- name: held_ranges
+-- name: reserved_ranges
 -- Unfinished parts of other runs that are alive and whose windows overlap: a run whose every lease
 -- ran out holds nothing, and two days have no record in common.
 SELECT shard."offset" AS start, shard.stop_key AS stop
@@ -51,7 +51,7 @@ FROM unnest(CAST(:numbers AS integer[]), CAST(:starts AS jsonb[]), CAST(:stops A
 
 -- name: note_planned
 -- What planning found.
-UPDATE clip.run SET planned = :planned, held = :held WHERE id = :run_id;
+UPDATE clip.run SET planned = :planned, reserved = :reserved WHERE id = :run_id;
 
 -- name: shards_of_run
 -- Shards by number, with the range in words.

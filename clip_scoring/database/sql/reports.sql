@@ -49,7 +49,7 @@ SELECT reason, count(*) AS n FROM clip.rejection WHERE run_id = :run_id GROUP BY
 
 -- name: latest_runs
 -- The newest runs with their progress; counters, not rows, so that a look costs nothing.
-SELECT run.run_key, run.source, run."trigger", run.state, run.planned, run.held, run.started_at,
+SELECT run.run_key, run.source, run."trigger", run.state, run.planned, run.reserved, run.started_at,
        run.finished_at, shards.scored, shards.rejected, shards.done, shards.shards,
        run.state = 'running' AND NOT shards.alive AS stalled
 FROM clip.run CROSS JOIN LATERAL (

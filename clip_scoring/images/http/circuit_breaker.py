@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from clip_scoring.images.http.policy import HttpPolicy
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason, Rejection
 
 _MOST_HOSTS = 10_000
@@ -22,11 +22,11 @@ class _Host:
     users: int = 0
     failures: int = 0
     last: Rejection | None = None
-    rests_until: float | None = None
-    on_trial: bool = False
+    open_until: float | None = None
+    half_open: bool = False
 
 
-class Hosts:
+class CircuitBreaker:
     """Turns at hosts: so many at once, none while a host is given up on, then one to try it."""
 
     def __init__(self, policy: HttpPolicy, clock: Callable[[], float]) -> None:
@@ -38,8 +38,8 @@ class Hosts:
         """How often a host was given up on so far."""
 
     @asynccontextmanager
-    async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait for a slot of the host and one of all; raises Refused where it is given up on."""
+    async def acquire(self, name: str) -> AsyncIterator[None]:
+        """Wait for a slot of the host and one of all; raises ImageRejected while it is open."""
         host = self._host(name)
         host.users += 1
         try:
@@ -49,16 +49,16 @@ class Hosts:
                 try:
                     yield
                 finally:
-                    host.on_trial = host.on_trial and not trial
+                    host.half_open = host.half_open and not trial
         finally:
             host.users -= 1
             self._forget_if_idle(name)
 
-    def judge(self, name: str, outcome: Rejection | None) -> None:
+    def record(self, name: str, outcome: Rejection | None) -> None:
         """Note how an image of the host ended; None is its body."""
         host = self._host(name)
         if outcome is None or outcome.reason not in UNREACHED:
-            host.failures, host.rests_until = 0, None
+            host.failures, host.open_until = 0, None
         else:
             self._note_failure(host, outcome)
         self._forget_if_idle(name)
@@ -74,17 +74,17 @@ class Hosts:
         host.failures += 1
         host.last = outcome
         if host.failures >= self._policy.host_failures:
-            self.given_up += host.rests_until is None
-            host.rests_until = self._clock() + self._policy.host_rest_seconds
+            self.given_up += host.open_until is None
+            host.open_until = self._clock() + self._policy.breaker_reset_seconds
 
     def _admit(self, host: _Host) -> bool:
         """True for the one request that tries a host again."""
-        if host.rests_until is None or host.last is None:
+        if host.open_until is None or host.last is None:
             return False
-        if host.on_trial or self._clock() < host.rests_until:
+        if host.half_open or self._clock() < host.open_until:
             detail = f"not tried: {host.failures} images of this host in a row failed like this"
-            raise Refused(host.last.reason, detail)
-        host.on_trial = True
+            raise ImageRejected(host.last.reason, detail)
+        host.half_open = True
         return True
 
     def _forget_oldest(self) -> None:

@@ -23,19 +23,19 @@ from aiohttp.client_exceptions import ClientConnectorError
 from yarl import URL
 
 from clip_scoring.images.budget import Share
-from clip_scoring.images.http.circuit_breaker import Hosts
-from clip_scoring.images.http.deadline import Pace, Patience
+from clip_scoring.images.http.circuit_breaker import CircuitBreaker
+from clip_scoring.images.http.deadline import Deadline, MinimumRate
 from clip_scoring.images.http.guard import Clock, Guard, Names, Resolve, resolve
 from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.http.replies import (
     Disconnected,
-    Passing,
+    TransientFailure,
     body_failure,
     check_status,
     failure,
 )
 from clip_scoring.images.http.urls import check_url, host_name, parse_url, redirected
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason
 
 __all__ = ["HttpFetcher", "HttpPolicy"]
@@ -66,20 +66,20 @@ class HttpFetcher:
         self._clock, self._now, self._sleep, self._jitter = clock, now, sleep, jitter
         self._names = Names(policy, resolve, clock)
         self._guard = Guard(policy, self._names)
-        self._hosts = Hosts(policy, clock)
+        self._hosts = CircuitBreaker(policy, clock)
         self._opened: ClientSession | None = None
         self._retries = 0
 
     async def fetch(self, uri: str, share: Share, *, limit: int) -> bytes:
-        """The body behind `uri`, at most `limit` bytes; raises Refused with the reason."""
-        url, patience = parse_url(uri), Patience(self._policy)
+        """The body behind `uri`, at most `limit` bytes; raises ImageRejected with the reason."""
+        url, patience = parse_url(uri), Deadline(self._policy)
         for _ in range(self._policy.max_redirects + 1):
             check_url(url, self._policy)
             reply = await self._patiently(url, _Body(share, limit, patience))
             if isinstance(reply, bytes):
                 return reply
             url = reply
-        raise Refused(Reason.TOO_MANY_REDIRECTS, f"more than {self._policy.max_redirects}")
+        raise ImageRejected(Reason.TOO_MANY_REDIRECTS, f"more than {self._policy.max_redirects}")
 
     def counts(self) -> dict[str, int]:
         """What was done so far."""
@@ -102,20 +102,20 @@ class HttpFetcher:
         tried = 0
         while True:
             tried += 1
-            async with self._hosts.turn(host):
+            async with self._hosts.acquire(host):
                 try:
                     reply = await self._hop(url, body)
-                except Passing as failed:
+                except TransientFailure as failed:
                     passing = failed
-                except Refused as refused:
-                    self._hosts.judge(host, refused.rejection)
+                except ImageRejected as refused:
+                    self._hosts.record(host, refused.rejection)
                     raise
                 else:
-                    self._hosts.judge(host, None)
+                    self._hosts.record(host, None)
                     return reply
                 wait = body.patience.next_wait(tried, passing.wait, self._jitter)
                 if wait is None:
-                    self._hosts.judge(host, passing.refused.rejection)
+                    self._hosts.record(host, passing.refused.rejection)
                     raise passing.refused from passing
             body.share.give_back()
             self._retries += 1
@@ -124,11 +124,11 @@ class HttpFetcher:
     async def _hop(self, url: URL, body: _Body) -> bytes | URL:
         """The body, or where a redirect leads."""
         try:
-            async with body.patience.spent():
+            async with body.patience.running():
                 return await self._ask(url, body)
         except TimeoutError as late:
             detail = f"not done within {self._policy.total_seconds:g} s"
-            raise Refused(Reason.TIMEOUT, detail) from late
+            raise ImageRejected(Reason.TIMEOUT, detail) from late
 
     async def _ask(self, url: URL, body: _Body) -> bytes | URL:
         try:
@@ -141,7 +141,7 @@ class HttpFetcher:
                 return redirected(url, location)
             check_status(reply, self._now())
             try:
-                return await body.read(reply, Pace(self._policy, self._clock))
+                return await body.read(reply, MinimumRate(self._policy, self._clock))
             except (ClientError, OSError) as failed:
                 raise body_failure(failed) from failed
 
@@ -178,21 +178,21 @@ class HttpFetcher:
 class _Body:
     """Receives the body of one image, within its limits."""
 
-    def __init__(self, share: Share, limit: int, patience: Patience) -> None:
+    def __init__(self, share: Share, limit: int, patience: Deadline) -> None:
         self.share = share
         self.patience = patience
         self._limit = limit
 
-    async def read(self, reply: ClientResponse, pace: Pace) -> bytes:
+    async def read(self, reply: ClientResponse, pace: MinimumRate) -> bytes:
         """All bytes of the reply; their number is counted while they come."""
         if (reply.content_length or 0) > self._limit:
-            raise Refused(Reason.IMAGE_TOO_LARGE, f"announced, more than {self._limit} bytes")
+            raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"announced, more than {self._limit} bytes")
         blocks = []
         while block := await reply.content.readany():
             pace.count(len(block))
             if pace.size > self._limit:
-                raise Refused(Reason.IMAGE_TOO_LARGE, f"more than {self._limit} bytes")
-            await pace.excused(self.patience.excused(self.share.grow(len(block))))
+                raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"more than {self._limit} bytes")
+            await pace.paused(self.patience.paused(self.share.grow(len(block))))
             blocks.append(block)
         return b"".join(blocks)
 

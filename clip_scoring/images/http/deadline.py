@@ -7,41 +7,41 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from clip_scoring.images.http.policy import HttpPolicy
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 4.0
 
 
-class Patience:
+class Deadline:
     """Seconds that are left for one image; waiting for our own turn costs nothing."""
 
     def __init__(self, policy: HttpPolicy) -> None:
         self.seconds = policy.total_seconds
         self._tries = policy.tries
         self._limit: asyncio.Timeout | None = None
-        self._excused = 0.0
+        self._paused = 0.0
 
     @asynccontextmanager
-    async def spent(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[None]:
         """What happens inside takes its time from what is left; raises TimeoutError."""
         loop = asyncio.get_running_loop()
-        started, self._excused = loop.time(), 0.0
+        started, self._paused = loop.time(), 0.0
         try:
             async with asyncio.timeout(self.seconds) as self._limit:
                 yield
         finally:
-            self.seconds -= loop.time() - started - self._excused
+            self.seconds -= loop.time() - started - self._paused
 
-    async def excused(self, waiting: Awaitable[None]) -> None:
-        """Wait, inside of `spent`, for something that is not the server's fault."""
+    async def paused(self, waiting: Awaitable[None]) -> None:
+        """Wait, inside of `running`, for something that is not the server's fault."""
         if self._limit is None or (until := self._limit.when()) is None:
             return await waiting
         loop = asyncio.get_running_loop()
         started = loop.time()
         self._limit.reschedule(None)
         await waiting
-        self._excused += loop.time() - started
+        self._paused += loop.time() - started
         self._limit.reschedule(until + loop.time() - started)
         return None
 
@@ -56,7 +56,7 @@ class Patience:
         return wait
 
 
-class Pace:
+class MinimumRate:
     """How fast a body comes; the seconds of the given clock that we were busy do not count."""
 
     def __init__(self, policy: HttpPolicy, clock: Callable[[], float]) -> None:
@@ -67,14 +67,14 @@ class Pace:
         """Bytes so far."""
 
     def count(self, size: int) -> None:
-        """Note bytes that came; raises Refused where they come too slowly on average."""
+        """Note bytes that came; raises ImageRejected where they come too slowly on average."""
         self.size += size
         took = self._clock() - self._started
         if took > self._policy.rate_after_seconds and self.size < took * self._policy.min_rate:
             detail = f"{self.size} bytes in {took:.1f} s, less than {self._policy.min_rate} each"
-            raise Refused(Reason.TIMEOUT, detail)
+            raise ImageRejected(Reason.TIMEOUT, detail)
 
-    async def excused(self, waiting: Awaitable[None]) -> None:
+    async def paused(self, waiting: Awaitable[None]) -> None:
         """Wait for something that is not the server's fault."""
         before = self._clock()
         await waiting

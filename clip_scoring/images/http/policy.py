@@ -36,7 +36,7 @@ class HttpPolicy:
     """Requests at once in all."""
     host_failures: int = 8
     """After so many failed images in a row a host is given up on."""
-    host_rest_seconds: float = 60.0
+    breaker_reset_seconds: float = 60.0
     """How long a host is given up on."""
     name_seconds: float = 60.0
     """How long the addresses of a name are remembered."""

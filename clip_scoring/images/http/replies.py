@@ -21,7 +21,7 @@ from aiohttp import (
 
 from clip_scoring.images.http.guard import AddressForbidden, NameUnknown
 from clip_scoring.images.http.urls import NOT_PUBLIC
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.records import Reason
 
 _LONGEST_RETRY_AFTER = 86_400
@@ -39,10 +39,10 @@ class Disconnected(Exception):
     """The connection broke before the reply; hides the cause, which the client would resend for."""
 
 
-class Passing(Exception):
+class TransientFailure(Exception):
     """A failure that may pass within seconds."""
 
-    def __init__(self, refused: Refused, wait: int = 0) -> None:
+    def __init__(self, refused: ImageRejected, wait: int = 0) -> None:
         super().__init__(str(refused))
         self.refused = refused
         self.wait = wait
@@ -50,30 +50,30 @@ class Passing(Exception):
 
 
 def check_status(reply: ClientResponse, now: float) -> None:
-    """Raise Refused or Passing unless the reply is an image, whole and not encoded."""
+    """Raise ImageRejected or TransientFailure unless the reply is a whole image, not encoded."""
     if reply.status != HTTPStatus.OK:
         raise _status_refusal(reply, now)
     encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding not in {"", "identity"}:
-        raise Refused(Reason.UNSUPPORTED_ENCODING, encoding)
+        raise ImageRejected(Reason.UNSUPPORTED_ENCODING, encoding)
 
 
-def _status_refusal(reply: ClientResponse, now: float) -> Refused | Passing:
+def _status_refusal(reply: ClientResponse, now: float) -> ImageRejected | TransientFailure:
     status, header = reply.status, reply.headers.get("Retry-After")
     broken = status >= HTTPStatus.INTERNAL_SERVER_ERROR
     reason = Reason.HTTP_5XX if broken else _REASONS.get(status, Reason.HTTP_4XX)
     detail = f"status {status}"
     match reason, header:
         case (Reason.HTTP_5XX, None):
-            return Passing(Refused(reason, detail))
+            return TransientFailure(ImageRejected(reason, detail))
         case (Reason.HTTP_429, None):
-            return Refused(reason, detail, retry_after=0)
+            return ImageRejected(reason, detail, retry_after=0)
         case (Reason.HTTP_5XX | Reason.HTTP_429, str()):
             wait = retry_after(header, now)
-            refused = Refused(reason, detail, retry_after=wait)
-            return Passing(refused, wait) if wait <= _SOON else refused
+            refused = ImageRejected(reason, detail, retry_after=wait)
+            return TransientFailure(refused, wait) if wait <= _SOON else refused
         case _:
-            return Refused(reason, detail)
+            return ImageRejected(reason, detail)
 
 
 def retry_after(header: str, now: float) -> int:
@@ -87,23 +87,23 @@ def retry_after(header: str, now: float) -> int:
     return int(min(max(seconds, 0), _LONGEST_RETRY_AFTER))
 
 
-def failure(failed: Exception) -> Refused | Passing:
+def failure(failed: Exception) -> ImageRejected | TransientFailure:
     """What an exception of the client means, raised before the reply had come."""
     wraps = isinstance(failed, ClientConnectorError | Disconnected)
     cause = (wraps and failed.__cause__) or failed
     if isinstance(cause, NameUnknown):
-        return Refused(Reason.DNS_FAILED, str(cause))
+        return ImageRejected(Reason.DNS_FAILED, str(cause))
     if isinstance(cause, ClientHttpProxyError):
         return _proxy_refusal(cause.status)
     for kinds, refused in _REFUSALS:
         if isinstance(cause, kinds):
-            return Refused(*refused)
+            return ImageRejected(*refused)
     if isinstance(cause, ConnectionTimeoutError | TimeoutError):
-        return Passing(Refused(Reason.TIMEOUT, "no connection in time"))
+        return TransientFailure(ImageRejected(Reason.TIMEOUT, "no connection in time"))
     detail = type(cause).__name__
     if isinstance(cause, OSError | ClientConnectionError):
-        return Passing(Refused(Reason.CONNECT_FAILED, detail))
-    return Refused(Reason.CONNECT_FAILED, f"no HTTP: {detail}")
+        return TransientFailure(ImageRejected(Reason.CONNECT_FAILED, detail))
+    return ImageRejected(Reason.CONNECT_FAILED, f"no HTTP: {detail}")
 
 
 _REFUSALS: tuple[tuple[tuple[type[Exception], ...], tuple[Reason, str]], ...] = (
@@ -114,16 +114,18 @@ _REFUSALS: tuple[tuple[tuple[type[Exception], ...], tuple[Reason, str]], ...] = 
 )
 
 
-def body_failure(failed: ClientError | OSError) -> Refused | Passing:
+def body_failure(failed: ClientError | OSError) -> ImageRejected | TransientFailure:
     """What an exception of the client means, raised while the body came."""
     if isinstance(failed, TimeoutError):
-        return Refused(Reason.TIMEOUT, "the body stopped coming")
+        return ImageRejected(Reason.TIMEOUT, "the body stopped coming")
     if isinstance(failed, ClientPayloadError | ClientConnectionError | OSError):
-        return Passing(Refused(Reason.BODY_TRUNCATED, "the body ended early"))
-    return Refused(Reason.CONNECT_FAILED, f"no HTTP: {type(failed).__name__}")
+        return TransientFailure(ImageRejected(Reason.BODY_TRUNCATED, "the body ended early"))
+    return ImageRejected(Reason.CONNECT_FAILED, f"no HTTP: {type(failed).__name__}")
 
 
-def _proxy_refusal(status: int) -> Refused | Passing:
+def _proxy_refusal(status: int) -> ImageRejected | TransientFailure:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Passing(Refused(Reason.CONNECT_FAILED, f"the egress proxy answered {status}"))
-    return Refused(Reason.URI_FORBIDDEN, f"the egress proxy answered {status}")
+        return TransientFailure(
+            ImageRejected(Reason.CONNECT_FAILED, f"the egress proxy answered {status}")
+        )
+    return ImageRejected(Reason.URI_FORBIDDEN, f"the egress proxy answered {status}")

@@ -1,4 +1,4 @@
-"""Measures weights on scenes they never learned from, drawn by our renderer and by another."""
+"""StageMetrics weights on scenes they never learned from, drawn by our renderer and by another."""
 
 from __future__ import annotations
 

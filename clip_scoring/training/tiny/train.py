@@ -117,7 +117,7 @@ def train(model: CLIPModel, tokenizer: CLIPTokenizer, pool: Pool, *, steps: int,
 
 
 def random_batch(pool: Pool, tokenizer: CLIPTokenizer, rng: random.Random) -> Batch:
-    """A batch of neighbouring scenes, drawn from torch's generator, worded from `rng`."""
+    """A batch of neighbouring scenes, drawn from torch's generator, apply_template from `rng`."""
     pairs = torch.randint(len(pool.scenes) // 2, (BATCH // 2,))
     chosen = torch.stack((2 * pairs, 2 * pairs + 1), 1).flatten().numpy()
     wordings = [random_wording(rng) for _ in chosen]

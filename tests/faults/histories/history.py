@@ -129,4 +129,4 @@ SELECT record_key::bigint, NULL, reason, shard_id, attempts,
 FROM clip.rejection ORDER BY 1
 """
 
-RUNS = "SELECT run_key, state, held FROM clip.run ORDER BY id"
+RUNS = "SELECT run_key, state, reserved FROM clip.run ORDER BY id"

@@ -37,7 +37,7 @@ class ModelRun:
     rescore: Rescore
     batch_size: int
     as_of: int
-    held: int = 0
+    reserved: int = 0
     state: str = "running"
     shards: list[ModelShard] = field(default_factory=list)
 
@@ -150,7 +150,7 @@ class Ledger:
             if shard.run.state == "running" and not shard.done and shard.run.meets(run)
         ]
         pending = [key for key in sorted(self.records) if self.pending(run, key)]
-        run.held = sum(any(start <= key < stop for start, stop in taken) for key in pending)
+        run.reserved = sum(any(start <= key < stop for start, stop in taken) for key in pending)
         free = [key for key in pending if not any(a <= key < b for a, b in taken)]
         size = -(-shard_size // run.batch_size) * run.batch_size
         for group in _between(free[:limit], [start for start, _ in _united(taken)]):

@@ -13,7 +13,7 @@ import pytest
 from clip_scoring.database.connection import transaction
 from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import ShardLost
-from clip_scoring.planning import judge_run, plan_run
+from clip_scoring.planning import finish_run, plan_run
 from clip_scoring.records import Outcome, Reason, Record, Rejection, Score, screen_caption
 from clip_scoring.runs import Rescore, Run, RunRequest, RunSummary, WindowKind
 from clip_scoring.shards import Claim, KeyRange, successor
@@ -109,7 +109,10 @@ class Workshop:
         run = ModelRun(key, day, kind, rescore, batch_size, self.ledger.tick())
         self.ledger.plan(run, limit=limit, shard_size=SHARD_SIZE)
         plan = plan_run(self.request(run, limit), source=self.source, runs=self.runs)
-        assert (plan.planned, plan.held) == (sum(each.planned for each in run.shards), run.held)
+        assert (plan.planned, plan.reserved) == (
+            sum(each.planned for each in run.shards),
+            run.reserved,
+        )
         assert [(each.label, each.planned) for each in plan.shards] == [
             (f"{shard.number}: [{shard.start}, {shard.stop})", shard.planned)
             for shard in run.shards
@@ -122,7 +125,7 @@ class Workshop:
         assert [each.shard_id for each in plan.shards] == [shard.id for shard in run.shards]
 
     def judge(self, run: ModelRun) -> None:
-        summary = judge_run(self.runs.get(run.key), source=self.source, runs=self.runs)
+        summary = finish_run(self.runs.get(run.key), source=self.source, runs=self.runs)
         # What a later run took over is missing here, and whether that counts is not decided.
         if not any(shard.lost_rows for shard in run.shards):
             self.assert_judged(run, summary)
@@ -163,7 +166,7 @@ class Workshop:
         if self.ledger.claimable(shard):
             run, claim = sink.claim(shard.id, device="none")
             return self.take(sink, run, claim, shard)
-        with pytest.raises(ShardLost, match="its records are held by run"):
+        with pytest.raises(ShardLost, match="its records are reserved by run"):
             sink.claim(shard.id, device="none")
         return None
 
@@ -245,7 +248,7 @@ class Workshop:
 
     def assert_runs_and_shards(self) -> None:
         runs, shards = self.ledger.runs, self.ledger.shards
-        assert self.rows(history.RUNS) == [(run.key, run.state, run.held) for run in runs]
+        assert self.rows(history.RUNS) == [(run.key, run.state, run.reserved) for run in runs]
         found = self.rows(history.SHARDS)
         assert [row[:-1] for row in found] == [_as_row(self.ledger, shard) for shard in shards]
         for shard, row in zip(shards, found, strict=True):

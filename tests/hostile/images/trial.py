@@ -20,7 +20,7 @@ import PIL
 from clip_scoring.fingerprint import Tier
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.images.decoders import Decoders, decoder_command
-from clip_scoring.images.refusal import Refused
+from clip_scoring.images.rejected import ImageRejected
 from tests.hostile.images.malformed import Malformed, malformed
 from tests.hostile.images.seeds import encoded, photograph
 
@@ -115,7 +115,7 @@ async def _tried(report: Report, count: int, processes: int) -> Report:
         started = monotonic()
         await trial.run(islice(malformed(report.seed), count), count, 2 * processes)
         report.seconds = monotonic() - started
-        report.decoders = dict(decoders.measured().counts)
+        report.decoders = dict(decoders.drain_metrics().counts)
     finally:
         await decoders.close()
     # Of all children of this process; those of a trial before this one count too.
@@ -151,7 +151,7 @@ class _Trial:
     async def _outcome(self, image: Malformed) -> str:
         try:
             pixels = await self.decoders.decode(image.body)
-        except Refused as refused:
+        except ImageRejected as refused:
             reason = refused.rejection.reason
             if reason.startswith("image_"):
                 return str(reason)

@@ -1,4 +1,4 @@
-"""Operators and forms of the DAGs beside the nightly one: exports and maintenance."""
+"""Operator and form of the DAG that exports the outcomes of finished runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from clip_airflow.assets import source_asset
 from clip_airflow.connections import worker_settings
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.settings.environment import Settings
-from clip_scoring.settings.fields import Days, bounds
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -35,22 +34,6 @@ def export_params() -> dict[str, Param]:
             None, type=["null", "string"], pattern=f"^{_RUN_KEY}$", title="Run",
             description="Key of a finished run, as clip_scoring/manual__2026-01-03T00:00:00+00:00. "
             "Only for runs that are started by hand.",
-        ),
-    }  # fmt: skip
-
-
-def maintain_params() -> dict[str, Param]:
-    """How old something must be before it is let go."""
-    return {
-        "retry_days": Param(
-            30, type="integer", **bounds(Days), title="Days of retries",
-            description="A rejection that has been due for longer, and that no run takes up, is "
-            "not tried again.",
-        ),
-        "measure_days": Param(
-            90, type="integer", **bounds(Days), title="Days of measures",
-            description="What each shard took is forgotten so long after its run; the sums of the "
-            "run stay.",
         ),
     }  # fmt: skip
 
@@ -84,17 +67,3 @@ class ExportRunsOperator(BaseOperator):
             self.log.info("run %s: %d outcomes in %s", run_key, done.rows, done.uri)
             files.append({"run_key": run_key, "uri": done.uri, "rows": done.rows})
         return files
-
-
-class MaintainOperator(BaseOperator):
-    """Lets go of what nobody needs any more; never of an outcome."""
-
-    def execute(self, context: Context) -> dict[str, int]:
-        """How many of each were let go."""
-        from clip_scoring.nightly.maintenance import maintain  # noqa: PLC0415
-
-        days = {name: context["params"][name] for name in maintain_params()}
-        done = maintain(worker_settings(), **days)
-        for name, count in done.items():
-            self.log.info("%s: %d", name, count)
-        return done

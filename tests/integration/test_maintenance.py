@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from clip_scoring.database.connection import connect_engine, transaction
-from clip_scoring.database.maintenance import PostgresUpkeep
+from clip_scoring.database.maintenance import PostgresMaintenance
 from clip_scoring.database.roles import grant_roles
 from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import SettingsInvalid, ShardLost
@@ -33,9 +33,9 @@ def worker(engine: Engine) -> Engine:
 
 
 @pytest.fixture
-def upkeep(worker: Engine) -> PostgresUpkeep:
+def maintenance(worker: Engine) -> PostgresMaintenance:
     """In batches of three rows."""
-    return PostgresUpkeep(worker, at_once=3)
+    return PostgresMaintenance(worker, at_once=3)
 
 
 def age(world: World, days: float) -> None:
@@ -66,59 +66,61 @@ def waiting(world: World) -> int:
     return int(str(count))
 
 
-def test_a_pause_of_the_schedule_gives_up_nothing(rejected: World, upkeep: PostgresUpkeep) -> None:
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 0
+def test_a_pause_of_the_schedule_gives_up_nothing(
+    rejected: World, maintenance: PostgresMaintenance
+) -> None:
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 0
     assert waiting(rejected) == 10
     assert rejected.plan("after the pause").planned == 10
 
 
 def test_retries_that_a_later_run_left_out_are_given_up_and_stay_rejections(
-    rejected: World, upkeep: PostgresUpkeep
+    rejected: World, maintenance: PostgresMaintenance
 ) -> None:
     rejected.sql("DELETE FROM clip.record WHERE key <= 7")
     rejected.run("later")
     age(rejected, 0.01)
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 7
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 7
     assert rejected.sql(RETRIES) == [
         ("1", False), ("10", True), *((str(key), False) for key in range(2, 8)),
         ("8", True), ("9", True),
     ]  # fmt: skip
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 0
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 0
     rejected.check_invariants()
 
 
 def test_a_later_run_counts_only_if_it_took_everything_long_after_they_were_due(
-    rejected: World, upkeep: PostgresUpkeep
+    rejected: World, maintenance: PostgresMaintenance
 ) -> None:
     rejected.sql("DELETE FROM clip.record")
     rejected.run("of one day", window=WindowKind.DAY)
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 0
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 0
     rejected.run("of an earlier time", day=DAY - timedelta(days=1))
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 0
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 0
     rejected.run("soon after")
     rejected.sql("UPDATE clip.run SET started_at = now() - interval '35 days'")
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 0
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 0
     rejected.run("long after")
     rejected.sql("UPDATE clip.run SET state = 'failed' WHERE run_key = 'long after'")
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 0
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 0
     rejected.run("long after, and green")
-    assert upkeep.give_up_retries(timedelta(days=41), ["records"]) == 0
-    assert upkeep.give_up_retries(MONTH, ["records"]) == 10
+    assert maintenance.give_up_retries(timedelta(days=41), ["records"]) == 0
+    assert maintenance.give_up_retries(MONTH, ["records"]) == 10
 
 
 def test_retries_of_a_source_that_is_not_registered_any_more_are_given_up(
-    rejected: World, upkeep: PostgresUpkeep
+    rejected: World, maintenance: PostgresMaintenance
 ) -> None:
-    assert upkeep.give_up_retries(timedelta(days=41), ["others"]) == 0
-    assert upkeep.give_up_retries(MONTH, ["others"]) == 10
+    assert maintenance.give_up_retries(timedelta(days=41), ["others"]) == 0
+    assert maintenance.give_up_retries(MONTH, ["others"]) == 10
     assert rejected.sql("SELECT count(*) FROM clip.rejection") == [(10,)]
 
 
 def test_nothing_is_taken_out_of_the_hands_of_a_run(
-    rejected: World, upkeep: PostgresUpkeep
+    rejected: World, maintenance: PostgresMaintenance
 ) -> None:
     plan = rejected.plan("under way")
-    assert upkeep.give_up_retries(MONTH, []) == 0
+    assert maintenance.give_up_retries(MONTH, []) == 0
     for shard in plan.shards:
         rejected.score(shard.shard_id)
     summary = rejected.judge("under way")
@@ -126,16 +128,16 @@ def test_nothing_is_taken_out_of_the_hands_of_a_run(
 
 
 def test_rows_that_somebody_holds_are_left_to_the_next_time(
-    rejected: World, upkeep: PostgresUpkeep
+    rejected: World, maintenance: PostgresMaintenance
 ) -> None:
     with transaction(rejected.engine) as connection:
         connection.exec_driver_sql("SELECT FROM clip.rejection WHERE record_key = '4' FOR UPDATE")
-        assert upkeep.give_up_retries(MONTH, []) == 9
-    assert upkeep.give_up_retries(MONTH, []) == 1
+        assert maintenance.give_up_retries(MONTH, []) == 9
+    assert maintenance.give_up_retries(MONTH, []) == 1
 
 
 def test_measures_of_old_runs_are_emptied_and_their_metrics_stay(
-    world: World, upkeep: PostgresUpkeep
+    world: World, maintenance: PostgresMaintenance
 ) -> None:
     small = {"batch_size": 5, "shard_size": 5}
     world.add_many(20)
@@ -149,28 +151,30 @@ def test_measures_of_old_runs_are_emptied_and_their_metrics_stay(
         "WHERE measures <> '{}' GROUP BY 1"
     )
     assert dict(world.sql(full)) == {"old": 4, "young": 4}
-    assert upkeep.empty_measures(timedelta(days=92)) == 0
-    assert upkeep.empty_measures(timedelta(days=90)) == 4
+    assert maintenance.empty_measures(timedelta(days=92)) == 0
+    assert maintenance.empty_measures(timedelta(days=90)) == 4
     assert dict(world.sql(full)) == {"young": 4}
-    assert upkeep.empty_measures(timedelta(days=90)) == 0
+    assert maintenance.empty_measures(timedelta(days=90)) == 0
     assert world.sql("SELECT metrics FROM clip.run WHERE run_key = 'old'") == metrics
 
 
-def test_measures_that_nobody_summed_up_stay(world: World, upkeep: PostgresUpkeep) -> None:
+def test_measures_that_nobody_summed_up_stay(
+    world: World, maintenance: PostgresMaintenance
+) -> None:
     world.add_many(20)
     world.score(world.plan("never finished").shards[0].shard_id)
     age(world, 100)
-    assert upkeep.empty_measures(timedelta(days=90)) == 0
-    assert upkeep.abandon_silent_runs() == 1
+    assert maintenance.empty_measures(timedelta(days=90)) == 0
+    assert maintenance.abandon_silent_runs() == 1
     age(world, 100)
-    assert upkeep.empty_measures(timedelta(days=90)) == 0
+    assert maintenance.empty_measures(timedelta(days=90)) == 0
 
 
 STATES = "SELECT run_key, state, finished_at IS NOT NULL FROM clip.run ORDER BY id"
 
 
 def test_a_run_that_nobody_works_on_is_abandoned_and_its_claims_are_void(
-    world: World, upkeep: PostgresUpkeep
+    world: World, maintenance: PostgresMaintenance
 ) -> None:
     world.add_many(60)
     plan = world.plan("silent")
@@ -178,9 +182,9 @@ def test_a_run_that_nobody_works_on_is_abandoned_and_its_claims_are_void(
     sink = PostgresSink(world.engine)
     _, late = sink.claim(plan.shards[1].shard_id, device="none")
     age(world, 0.9)
-    assert upkeep.abandon_silent_runs() == 0
+    assert maintenance.abandon_silent_runs() == 0
     age(world, 0.2)
-    assert upkeep.abandon_silent_runs() == 1
+    assert maintenance.abandon_silent_runs() == 1
     assert world.sql(STATES) == [("silent", "abandoned", True)]
     assert world.sql("SELECT number, epoch, worker FROM clip.shard ORDER BY 1") == [
         (0, 1, "unnamed"), (1, 2, None), (2, 1, None),
@@ -197,16 +201,16 @@ def test_a_run_that_nobody_works_on_is_abandoned_and_its_claims_are_void(
 
 
 def test_a_run_of_which_one_shard_is_alive_or_that_is_young_is_left_alone(
-    world: World, upkeep: PostgresUpkeep
+    world: World, maintenance: PostgresMaintenance
 ) -> None:
     world.add_many(60)
     plan = world.plan("alive")
     world.run("nothing left to plan")
     world.sql("UPDATE clip.run SET state = 'running' WHERE run_key <> 'alive'")
-    assert upkeep.abandon_silent_runs() == 0
+    assert maintenance.abandon_silent_runs() == 0
     age(world, 2)
     world.score(plan.shards[2].shard_id)
-    assert upkeep.abandon_silent_runs() == 1
+    assert maintenance.abandon_silent_runs() == 1
     assert world.sql(STATES) == [
         ("alive", "running", False), ("nothing left to plan", "abandoned", True),
     ]  # fmt: skip
@@ -214,7 +218,7 @@ def test_a_run_of_which_one_shard_is_alive_or_that_is_young_is_left_alone(
 
 
 def test_a_claim_that_is_not_committed_yet_keeps_its_run_alive(
-    world: World, upkeep: PostgresUpkeep
+    world: World, maintenance: PostgresMaintenance
 ) -> None:
     world.add_many(60)
     plan = world.plan("taken up")
@@ -224,25 +228,25 @@ def test_a_claim_that_is_not_committed_yet_keeps_its_run_alive(
             "UPDATE clip.shard SET epoch = epoch + 1, lease_until = now() + interval '1 h' "
             f"WHERE id = {plan.shards[1].shard_id}"
         )
-        assert upkeep.abandon_silent_runs() == 0
+        assert maintenance.abandon_silent_runs() == 0
     assert world.sql("SELECT sum(epoch) FROM clip.shard") == [(1,)]
     assert world.sql(STATES) == [("taken up", "running", False)]
 
 
 def test_a_planning_under_way_is_left_to_abandon_its_own(
-    world: World, upkeep: PostgresUpkeep
+    world: World, maintenance: PostgresMaintenance
 ) -> None:
     world.add_many(60)
     world.plan("silent")
     age(world, 2)
     with world.runs.planning("records", FAKE_FINGERPRINT):
-        assert upkeep.abandon_silent_runs() == 0
+        assert maintenance.abandon_silent_runs() == 0
     with world.runs.planning("other source", FAKE_FINGERPRINT):
-        assert upkeep.abandon_silent_runs() == 1
+        assert maintenance.abandon_silent_runs() == 1
 
 
-def test_upkeep_beside_a_run_at_work_changes_nothing_of_it(
-    world: World, upkeep: PostgresUpkeep
+def test_maintenance_beside_a_run_at_work_changes_nothing_of_it(
+    world: World, maintenance: PostgresMaintenance
 ) -> None:
     world.add_many(60)
     world.watch_offsets()
@@ -251,9 +255,9 @@ def test_upkeep_beside_a_run_at_work_changes_nothing_of_it(
 
     def tidy() -> None:
         while not over.is_set():
-            upkeep.give_up_retries(timedelta(0), ["records"])
-            upkeep.empty_measures(timedelta(0))
-            upkeep.abandon_silent_runs(timedelta(hours=1))
+            maintenance.give_up_retries(timedelta(0), ["records"])
+            maintenance.empty_measures(timedelta(0))
+            maintenance.abandon_silent_runs(timedelta(hours=1))
 
     beside = threading.Thread(target=tidy)
     beside.start()

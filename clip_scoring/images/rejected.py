@@ -6,7 +6,7 @@ from clip_scoring.display import redacted
 from clip_scoring.records import Reason, Rejection
 
 
-class Refused(Exception):
+class ImageRejected(Exception):
     """This image becomes a rejection; never leaves the loader."""
 
     def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:

@@ -61,7 +61,7 @@ def context(*extras: Mapping[str, Any], run_key: object = None) -> dict[str, Any
 
 
 def test_the_run_that_is_named_is_exported_else_those_that_changed_the_asset() -> None:
-    from clip_airflow.upkeep import run_keys_of
+    from clip_airflow.exports import run_keys_of
 
     changed = ({"run_key": "clip_scoring/b"}, {"run_key": "a"}, {"run_key": "clip_scoring/b"})
     assert run_keys_of(context(*changed)) == ["clip_scoring/b", "a"]
@@ -75,7 +75,7 @@ def test_the_run_that_is_named_is_exported_else_those_that_changed_the_asset() -
     context(run_key="x" * 501), context(run_key="é"),
 ])  # fmt: skip
 def test_what_cannot_be_the_key_of_a_run_is_refused(given: dict[str, Any]) -> None:
-    from clip_airflow.upkeep import run_keys_of
+    from clip_airflow.exports import run_keys_of
 
     with pytest.raises(SettingsInvalid, match="run_key"):
         run_keys_of(given)
