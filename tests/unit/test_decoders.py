@@ -97,7 +97,7 @@ def wait_for_end(pid: int) -> None:
 @pytest.fixture
 def deadly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies that begin with DEADLY do to their decoder what they say."""
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "fuzz" / "deadly"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "tests" / "hostile" / "images" / "deadly"))
 
 
 @pytest.mark.parametrize(
