@@ -21,7 +21,8 @@ def maintain(settings: Settings, *, retry_days: int, measure_days: int) -> dict[
     maintenance = PostgresMaintenance(current_database(settings))
     registered = list(settings.registrations.sources)
     return {
-        "runs_abandoned": maintenance.abandon_silent_runs(),  # first: a run under way holds its retries
+        # First, since a run under way keeps its retries from being given up.
+        "runs_abandoned": maintenance.abandon_silent_runs(),
         "retries_given_up": maintenance.give_up_retries(retries, registered),
         "shards_emptied": maintenance.empty_measures(measures),
     }
