@@ -22,7 +22,7 @@ from benchmarks.specimens import (
 )
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.models.clip import Engine, open_clip
+from clip_scoring.models.clip import ComputeOptions, open_clip
 from clip_scoring.models.weights import Weights, open_weights
 
 LARGEST = {Tier.EXACT: 1e-6, Tier.FAST: 2e-4}
@@ -99,7 +99,7 @@ def _measured(
     if setting.device == "cuda" and not torch.cuda.is_available():
         raise SettingsInvalid("torch sees no GPU")
     fingerprint = weights.fingerprint(tier=setting.tier, dtype=setting.dtype)
-    scorer = open_clip(weights, fingerprint, Engine(device=setting.device, cache=cache))
+    scorer = open_clip(weights, fingerprint, ComputeOptions(device=setting.device, cache=cache))
     for tier in LARGEST:
         yield replace(setting, tier=tier), by_product(scorer, weights, tier, given)
 

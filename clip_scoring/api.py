@@ -138,7 +138,6 @@ class Scorer:
             self._settings,
             self._weights,
             self.fingerprint,
-            rows=self.options.batch_size,
             loader=self._loader,
             threads=None,
         )

@@ -104,30 +104,30 @@ def open_scorer(
     weights: Weights,
     fingerprint: Fingerprint,
     *,
-    rows: int,
     loader: Loader,
     threads: int | None,
 ) -> ClipScorer:
     """The scorer, after it has shown that it computes what its weights stand for.
 
-    It takes `rows` at most at once; `threads` None leaves torch's as they are.
+    `threads` None leaves torch's as they are.
     """
-    from clip_scoring.models.clip import Engine as Towers  # noqa: PLC0415  # torch takes seconds
-    from clip_scoring.models.clip import open_clip  # noqa: PLC0415  # as above
+    from clip_scoring.models.clip import (  # noqa: PLC0415  # torch takes seconds
+        ComputeOptions,
+        open_clip,
+    )
     from clip_scoring.models.reference import reference_similarities  # noqa: PLC0415  # as above
 
     compute = settings.compute
-    engine = Towers(
+    options = ComputeOptions(
         device=device_of(settings),
         threads=compute.threads or threads,
         compiled=compute.compiled,
-        rows=rows,
         cache=compute.cache,
     )
-    scorer = open_clip(weights, fingerprint, engine)
+    scorer = open_clip(weights, fingerprint, options)
     reference = partial(reference_similarities, weights, scorer.float32_model)
     self_test(loader, scorer, reference, lambda body: decode(body, weights.geometry))
-    threads_told = engine.threads or "as many as torch takes"
+    threads_told = options.threads or "as many as torch takes"
     logger.info("device %s, %s, threads: %s", scorer.device, fingerprint.dtype, threads_told)
     return scorer
 

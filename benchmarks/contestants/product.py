@@ -18,7 +18,7 @@ from clip_scoring.memory.runs import InMemoryRunStore
 from clip_scoring.memory.source import MemorySource
 from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
-from clip_scoring.models.clip import ClipScorer, Engine
+from clip_scoring.models.clip import ClipScorer, ComputeOptions
 from clip_scoring.models.int8.onnx_towers import open_int8
 from clip_scoring.models.pixels import Normaliser
 from clip_scoring.models.towers import TorchTowers, Towers, load_model
@@ -49,7 +49,7 @@ class Product:
 
     def prepare(self, _: Sequence[Pair]) -> None:
         """A scorer that has seen nothing; the towers are loaded once."""
-        engine = Engine(device=self._entry.device, threads=self._entry.threads)
+        engine = ComputeOptions(device=self._entry.device, threads=self._entry.threads)
         self._scorer = ClipScorer(self._weights, self._fingerprint, self._towers, engine)
 
     def run(self, pairs: Sequence[Pair]) -> Sequence[float]:
@@ -103,7 +103,7 @@ class ModelOnly:
         loaded = [_decoded(each) for each in self._loader.load(_records(pairs)).images]
         self._images = [
             self._normalise([each.pixels for each in some], len(some)).clone()
-            for some in _cut(loaded, towers.image_rows)
+            for some in _cut(loaded, towers.image_device_batch_size)
         ]
         tokens = self._tokenizer.tokenize([each.caption for each in pairs])
         alike: dict[int, list[Tokens]] = defaultdict(list)
@@ -112,7 +112,7 @@ class ModelOnly:
         self._captions = [
             self._tokenizer.padded(some, len(some))
             for group in alike.values()
-            for some in _cut(group, towers.caption_rows)
+            for some in _cut(group, towers.caption_device_batch_size)
         ]
 
     @torch.inference_mode()

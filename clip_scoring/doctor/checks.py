@@ -52,7 +52,6 @@ from clip_scoring.wiring import (
     open_source,
 )
 
-_BATCH = 64
 _BROKEN = (ClipScoringError, OSError, ImportError, *DATABASE_ERRORS)
 """What the world does to a check; anything else is a mistake in this program."""
 _GPU_BROKEN = "see in nvidia-smi who uses it and how it is; a new process may get it back"
@@ -166,9 +165,7 @@ def _self_test(settings: Settings, weights: Weights) -> Findings:
     made_with = weights.fingerprint(tier=Tier.EXACT, dtype=dtype)
     plain, started = SourceRegistration("trial"), time.monotonic()
     with closing(open_loader(settings, plain, weights, tier=Tier.EXACT, decoders=1)) as loader:
-        scorer = open_scorer(
-            settings, weights, made_with, rows=_BATCH, loader=loader, threads=cores_here()
-        )
+        scorer = open_scorer(settings, weights, made_with, loader=loader, threads=cores_here())
     took = time.monotonic() - started
     text = f"decodes and scores as it must, on {scorer.device}, in {took:.1f} s; fingerprint "
     text += f"{made_with.digest[:12]} ({made_with.tier}, {made_with.dtype})"

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
@@ -22,7 +21,7 @@ from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.devices import kind, require_dtype
 from clip_scoring.models.embeddings import Embedder, Embedding, out_of_memory
 from clip_scoring.models.pixels import Normaliser
-from clip_scoring.models.towers import TorchTowers, Towers, load_model
+from clip_scoring.models.towers import TorchTowers, Towers, embedding_dimensions, load_model
 from clip_scoring.models.weights import Architecture, Weights
 from clip_scoring.ports import DecodedImage, Pixels
 from clip_scoring.records import Outcome, Reason, Rejection, Score
@@ -30,73 +29,80 @@ from clip_scoring.settings.environment import USUAL_CACHE
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class ComputeOptions:
     """How the towers are run; nothing of it is part of the fingerprint.
 
-    `threads` of torch on a CPU, None leaves them to torch; `compiled` by torch.compile; `rows` at
-    most so many in one call.
+    `threads` of torch on a CPU, None leaves them to torch; `compiled` by torch.compile. Both choose
+    kernels as the kind of device does: between two choices similarities are equal within a
+    tolerance.
     """
 
     device: str = "cpu"
     threads: int | None = None
     compiled: bool = False
-    rows: int | None = None
     cache: Path = USUAL_CACHE
 
 
-def open_clip(weights: Weights, fingerprint: Fingerprint, engine: Engine) -> ClipScorer:
+def open_clip(weights: Weights, fingerprint: Fingerprint, options: ComputeOptions) -> ClipScorer:
     """The scorer for the fingerprint; raises SettingsInvalid for what the device cannot do."""
-    require_dtype(fingerprint.dtype, engine.device)
-    if engine.threads is not None:
-        torch.set_num_threads(engine.threads)
+    require_dtype(fingerprint.dtype, options.device)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
     if fingerprint.dtype is not Dtype.INT8:
         dtype: torch.dtype = getattr(torch, fingerprint.dtype)
-        model = load_model(weights, dtype=dtype, device=engine.device)
-        towers: Towers = TorchTowers(model, compiled=engine.compiled)
-        return ClipScorer(weights, fingerprint, towers, engine)
+        model = load_model(weights, dtype=dtype, device=options.device)
+        towers: Towers = TorchTowers(model, compiled=options.compiled)
+        return ClipScorer(weights, fingerprint, towers, options)
     from clip_scoring.models.int8.onnx_towers import open_int8  # noqa: PLC0415  # an optional extra
 
-    model = load_model(weights, dtype=torch.float32, device=engine.device)
-    threads = engine.threads or torch.get_num_threads()
-    towers = open_int8(model, cache=engine.cache, name=weights.weights_sha256, threads=threads)
-    return ClipScorer(weights, fingerprint, towers, engine, float32=model)
+    model = load_model(weights, dtype=torch.float32, device=options.device)
+    threads = options.threads or torch.get_num_threads()
+    towers = open_int8(model, cache=options.cache, name=weights.weights_sha256, threads=threads)
+    return ClipScorer(weights, fingerprint, towers, options, float32=model)
 
 
 class ClipScorer:
-    """Cosine of the projected image and text embeddings; one instance per process and device."""
+    """Cosine of the projected image and text embeddings; one instance per process and device.
+
+    Every call of a tower has the shape that its device batch size gives, so that a similarity is a
+    function of its pair, to the bit; `Embedder` states the exception after running out of memory.
+    """
 
     def __init__(
         self,
         weights: Weights,
         fingerprint: Fingerprint,
         towers: Towers,
-        engine: Engine,
+        options: ComputeOptions,
         *,
         float32: Any = None,
     ) -> None:
         self.fingerprint = fingerprint
         self.device = (
-            torch.cuda.get_device_name(engine.device)
-            if kind(engine.device) == "cuda"
-            else engine.device
+            torch.cuda.get_device_name(options.device)
+            if kind(options.device) == "cuda"
+            else options.device
         )
         self._weights = weights
-        self._engine = engine
+        self._options = options
         self._towers = towers
         self._tokenizer = CaptionTokenizer(weights)
-        self._normalise = Normaliser(weights, torch.device(engine.device))
+        self._normalise = Normaliser(weights, torch.device(options.device))
+        self._dimensions = embedding_dimensions(weights)
         self._float32 = float32
         self._redone = 0
         self._kept_labels: dict[tuple[tuple[str, ...], ...], NDArray[np.float32]] = {}
-        most = engine.rows or max(towers.image_rows, towers.caption_rows)
         self._images: Embedder[bytes, Pixels] = Embedder(
-            "images", self._encode_images, shape=lambda _: 0, rows=min(towers.image_rows, most)
+            "images",
+            self._encode_images,
+            shape=lambda _: 0,
+            device_batch_size=towers.image_device_batch_size,
         )
         self._captions: Embedder[Tokens, Tokens] = Embedder(
             "captions",
             self._encode_captions,
             shape=self._tokenizer.length if towers.lengths_apart else lambda _: 0,
-            rows=min(towers.caption_rows, most),
+            device_batch_size=towers.caption_device_batch_size,
         )
 
     def drain_metrics(self) -> StageMetrics:
@@ -115,14 +121,33 @@ class ClipScorer:
         tokens = iter(self._tokenizer.tokenize([each for each in captions if each is not None]))
         placed = [None if each is None else next(tokens) for each in captions]
         with self._alive():
-            seen = self._images.embeddings([(i.digest, i.pixels) for i in images if i is not None])
-            read = self._captions.embeddings([(each, each) for each in placed if each is not None])
+            by_digest = self._images.embeddings(
+                [(image.digest, image.pixels) for image in images if image is not None]
+            )
+            by_tokens = self._captions.embeddings(
+                [(text, text) for text in placed if text is not None]
+            )
             return [
                 Rejection(Reason.NON_FINITE)  # nobody asks for it
                 if image is None or text is None
-                else self._outcome(image, text, seen[image.digest], read[text])
+                else self._outcome(image, text, by_digest[image.digest], by_tokens[text])
                 for image, text in zip(images, placed, strict=True)
             ]
+
+    @torch.inference_mode()
+    def embed_images(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """Unit vectors, shape (N, D); a row of NaN where there is no memory, or no direction."""
+        with self._alive():
+            embeddings = self._images.embeddings([(each.digest, each.pixels) for each in images])
+        return self._units([embeddings[each.digest] for each in images])
+
+    @torch.inference_mode()
+    def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors, shape (N, D); a row of NaN where there is no memory, or no direction."""
+        tokens = self._tokenizer.tokenize(captions)
+        with self._alive():
+            embeddings = self._captions.embeddings([(each, each) for each in tokens])
+        return self._units([embeddings[each] for each in tokens])
 
     @torch.inference_mode()
     def similarities(
@@ -130,9 +155,10 @@ class ClipScorer:
     ) -> NDArray[np.float32]:
         """Cosines of each image with each caption, shape (images, captions).
 
-        NaN where a side does not fit into memory, or has no direction.
+        NaN where a side does not fit into memory, or has no direction. Each is what `score` gives
+        for that pair, to the bit, whatever else is in the matrix.
         """
-        return self._seen(images) @ self._read(captions).T
+        return _cosines(self.embed_images(images), self.embed_captions(captions))
 
     @torch.inference_mode()
     def probabilities(
@@ -145,31 +171,22 @@ class ClipScorer:
         trained on each pair alone: sigmoid of exp(logit_scale) · cosine + logit_bias.
         """
         model = self.float32_model
-        logits = float(model.logit_scale.exp()) * (self._seen(images) @ self._labels(prompts).T)
+        cosines = torch.from_numpy(_cosines(self.embed_images(images), self._labels(prompts)))
+        logits = float(model.logit_scale.exp()) * cosines
         if self._weights.architecture is Architecture.SIGLIP:
-            return np.asarray(expit(logits + float(model.logit_bias)), np.float32)
-        return np.asarray(softmax(logits, axis=1), np.float32)
+            logits = logits + float(model.logit_bias)
+            return np.asarray(logits.sigmoid().numpy(), np.float32)
+        return np.asarray(logits.softmax(dim=1).numpy(), np.float32)
 
     def _labels(self, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
         """Shape (labels, D); kept for the next call, which mostly asks for the same."""
         asked = tuple(map(tuple, prompts))
         if asked not in self._kept_labels:
-            read = self._read(list(chain.from_iterable(asked)))
-            stops = np.cumsum([len(each) for each in asked])[:-1]
-            means = [each.mean(axis=0) for each in np.split(read, stops)]
-            self._kept_labels = {asked: np.stack([_direction(each) for each in means])}
+            units = self.embed_captions(list(chain.from_iterable(asked)))
+            stops = np.cumsum([len(captions) for captions in asked])[:-1]
+            means = [rows.mean(axis=0) for rows in np.split(units, stops)]
+            self._kept_labels = {asked: np.stack([_unit(mean) for mean in means])}
         return self._kept_labels[asked]
-
-    def _seen(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
-        with self._alive():
-            found = self._images.embeddings([(each.digest, each.pixels) for each in images])
-        return _directions([found[each.digest] for each in images])
-
-    def _read(self, captions: Sequence[str]) -> NDArray[np.float32]:
-        tokens = self._tokenizer.tokenize(captions)
-        with self._alive():
-            found = self._captions.embeddings([(each, each) for each in tokens])
-        return _directions([found[each] for each in tokens])
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
@@ -186,7 +203,7 @@ class ClipScorer:
             return self._float32
         if isinstance(self._towers, TorchTowers) and self.fingerprint.dtype is Dtype.FLOAT32:
             return self._towers.model
-        return load_model(self._weights, dtype=torch.float32, device=self._engine.device)
+        return load_model(self._weights, dtype=torch.float32, device=self._options.device)
 
     def _outcome(
         self, image: DecodedImage, text: Tokens, seen: Embedding | None, read: Embedding | None
@@ -213,6 +230,11 @@ class ClipScorer:
             return float("nan")
         return _cosine(seen[0].cpu().numpy(), read[0].cpu().numpy())
 
+    def _units(self, embeddings: Sequence[Embedding | None]) -> NDArray[np.float32]:
+        missing = np.full(self._dimensions, np.nan, np.float32)
+        rows = [missing if each is None else _unit(each) for each in embeddings]
+        return np.stack(rows) if rows else np.empty((0, self._dimensions), np.float32)
+
     def _encode_images(self, images: Sequence[Pixels], rows: int) -> torch.Tensor:
         return self._towers.encode_images(self._normalise(images, rows))
 
@@ -220,26 +242,28 @@ class ClipScorer:
         return self._towers.encode_captions(*self._tokenizer.padded(captions, rows))
 
     def _device_memory(self) -> dict[str, int]:
-        if kind(self._engine.device) != "cuda":
+        if kind(self._options.device) != "cuda":
             return {}
-        return {"device_memory_bytes": torch.cuda.max_memory_allocated(self._engine.device)}
+        return {"device_memory_bytes": torch.cuda.max_memory_allocated(self._options.device)}
 
 
-def _directions(embeddings: Sequence[Embedding | None]) -> NDArray[np.float32]:
-    """Shape (N, D), each of length 1; NaN for what there is not."""
-    width = next((len(each) for each in embeddings if each is not None), 1)
-    missing = np.full(width, np.nan, np.float32)
-    return np.stack([missing if each is None else _direction(each) for each in embeddings])
-
-
-def _direction(embedding: Embedding) -> Embedding:
+def _unit(embedding: Embedding) -> Embedding:
+    """The same direction with length 1; NaN where it has none."""
     with np.errstate(all="ignore"):
         unit: Embedding = embedding / np.linalg.norm(embedding)
         return unit
 
 
+def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Products of unit rows (N, D) and (M, D), shape (N, M), each as if it were alone.
+
+    A matrix product would round each by the shape of the whole matrix.
+    """
+    with np.errstate(all="ignore"):
+        cosines: NDArray[np.float32] = np.vecdot(left[:, None], right[None])
+        return cosines
+
+
 def _cosine(left: Embedding, right: Embedding) -> float:
     """Cosine in float32; NaN where one of them has no direction."""
-    with np.errstate(all="ignore"):
-        left, right = left / np.linalg.norm(left), right / np.linalg.norm(right)
-        return float(np.dot(left, right))
+    return float(_cosines(_unit(left)[None], _unit(right)[None])[0, 0])

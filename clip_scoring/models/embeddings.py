@@ -25,13 +25,16 @@ _ALLOCATION_FAILED = ("CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't 
 
 
 class Embedder(Generic[K, T]):
-    """Encodes contents that it has not seen lately, always so many rows at once.
+    """Encodes contents that it has not seen lately, always `device_batch_size` rows at once.
 
     `encode(contents, rows)` returns at least one row of float32 (rows, D) for each content, blank
     contents behind them; contents of different `shape` never share a call. Since every call for a
     shape has the same number of rows, an embedding depends on its own content only, and one that
-    was kept equals one that is made anew, to the bit. Only after running out of memory are there
-    fewer rows, until enough calls went well.
+    was kept equals one that is made anew, to the bit.
+
+    The one exception: after running out of memory calls have fewer rows, until enough of them went
+    well, and embeddings of that time equal others within a tolerance only. They are forgotten when
+    calls have all their rows again. `oom_backoffs` counts how often it came to that.
     """
 
     def __init__(
@@ -40,13 +43,13 @@ class Embedder(Generic[K, T]):
         encode: Callable[[Sequence[T], int], torch.Tensor],
         *,
         shape: Callable[[T], Hashable],
-        rows: int,
+        device_batch_size: int,
         kept: int = _KEPT,
     ) -> None:
         self._name = name
         self._encode = encode
         self._shape = shape
-        self._rows = self._most_rows = rows
+        self._rows = self._device_batch_size = device_batch_size
         self._good_calls = 0
         self._kept: OrderedDict[K, Embedding] = OrderedDict()
         self._most_kept = kept
@@ -55,11 +58,12 @@ class Embedder(Generic[K, T]):
 
     def embeddings(self, contents: Sequence[tuple[K, T]]) -> dict[K, Embedding | None]:
         """By key; None for what does not fit into memory even alone. Equal keys, equal contents."""
-        missing = {key: each for key, each in contents if key not in self._kept}
+        kept = {key: self._kept[key] for key, _ in contents if key in self._kept}
+        missing = {key: each for key, each in contents if key not in kept}
         self._counts["encoded"] += len(missing)
         self._counts["repeated"] += len(contents) - len(missing)
         fresh = self._encoded(missing)
-        found = {key: fresh[key] if key in fresh else self._kept[key] for key, _ in contents}
+        found = {key: fresh[key] if key in fresh else kept[key] for key, _ in contents}
         for key, each in found.items():
             self._keep(key, each)
         return found
@@ -69,7 +73,7 @@ class Embedder(Generic[K, T]):
         counts = {f"{self._name}_{what}": count for what, count in self._counts.items()}
         measures = StageMetrics(
             counts={**counts, "oom_backoffs": self._backoffs},
-            peaks={f"{self._name}_rows": self._rows},
+            peaks={f"{self._name}_device_batch_size": self._rows},
         )
         self._counts, self._backoffs = dict.fromkeys(self._counts, 0), 0
         return measures
@@ -135,8 +139,11 @@ class Embedder(Generic[K, T]):
 
     def _grow_back(self) -> None:
         self._good_calls += 1
-        if self._rows < self._most_rows and self._good_calls >= _GOOD_CALLS:
-            self._rows, self._good_calls = min(2 * self._rows, self._most_rows), 0
+        if self._rows == self._device_batch_size or self._good_calls < _GOOD_CALLS:
+            return
+        self._rows, self._good_calls = min(2 * self._rows, self._device_batch_size), 0
+        if self._rows == self._device_batch_size:
+            self._kept.clear()
 
 
 def out_of_memory(failed: BaseException) -> bool:

@@ -18,9 +18,10 @@ from clip_scoring.models.pooled import caption_embeddings, image_embeddings, poo
 from clip_scoring.models.weights import Architecture, Weights
 
 _MODELS = {Architecture.CLIP: CLIPModel, Architecture.SIGLIP: SiglipModel}
-_IMAGE_ROWS = {"cpu": 8, "cuda": 128, "mps": 32}
-_CAPTION_ROWS = {"cpu": 4, "cuda": 128, "mps": 32}
-"""On CPUs few rows already keep a core busy, and waste little when some of them are blank."""
+_IMAGE_DEVICE_BATCH_SIZE = {"cpu": 8, "cuda": 64, "mps": 32}
+_CAPTION_DEVICE_BATCH_SIZE = {"cpu": 4, "cuda": 64, "mps": 32}
+"""On CPUs few rows already keep a core busy, and waste little when some of them are blank; on GPUs
+a batch of the usual size fills a call."""
 
 
 class Towers(Protocol):
@@ -29,10 +30,10 @@ class Towers(Protocol):
     To the bit, as long as every call has the same shape.
     """
 
-    image_rows: int
-    """How many images a call should have."""
-    caption_rows: int
-    """How many captions a call should have."""
+    image_device_batch_size: int
+    """How many images every call has; constant for a kind of device."""
+    caption_device_batch_size: int
+    """How many captions every call has; constant for a kind of device."""
     lengths_apart: bool
     """Whether captions of different lengths in one call would change each other's bits."""
 
@@ -53,42 +54,50 @@ class TorchTowers:
         self._device: torch.device = model.device
         self._dtype: torch.dtype = model.dtype
         self._end: int = model.config.text_config.eos_token_id
-        self.image_rows = _IMAGE_ROWS[self._device.type]
-        self.caption_rows = _CAPTION_ROWS[self._device.type]
+        self.image_device_batch_size = _IMAGE_DEVICE_BATCH_SIZE[self._device.type]
+        self.caption_device_batch_size = _CAPTION_DEVICE_BATCH_SIZE[self._device.type]
         is_clip = model.config.model_type == Architecture.CLIP
-        self._see: Callable[[torch.Tensor], torch.Tensor] = (
-            partial(image_embeddings, model) if is_clip else self._see_whole
+        self._embed_images: Callable[[torch.Tensor], torch.Tensor] = (
+            partial(image_embeddings, model) if is_clip else self._whole_images
         )
-        self._read: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = (
+        self._embed_captions: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = (
             partial(caption_embeddings, model) if is_clip else None
         )
         if compiled:
-            self._see = torch.compile(self._see)
-            self._read = self._read and torch.compile(self._read)
+            self._embed_images = torch.compile(self._embed_images)
+            self._embed_captions = self._embed_captions and torch.compile(self._embed_captions)
 
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalised pixels, float32 (B, 3, H, W), to projected embeddings, float32 (B, D)."""
-        return self._see(pixels.to(self._dtype)).float()
+        return self._embed_images(pixels.to(self._dtype)).float()
 
     def encode_captions(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Token ids and mask, int64 (B, T), to projected embeddings, float32 (B, D)."""
         there = ids.to(self._device, non_blocking=True)
-        if self._read is None or mask is None:
-            return self._read_whole(there, mask).float()
+        if self._embed_captions is None or mask is None:
+            return self._whole_captions(there, mask).float()
         ends = pooled_at(ids, self._end)
         if not mask.gather(1, ends[:, None]).all():  # pooled at padding, which then counts
-            return self._read_whole(there, mask).float()
-        return self._read(there, ends.to(self._device, non_blocking=True)).float()
+            return self._whole_captions(there, mask).float()
+        return self._embed_captions(there, ends.to(self._device, non_blocking=True)).float()
 
-    def _see_whole(self, pixels: torch.Tensor) -> torch.Tensor:
+    def _whole_images(self, pixels: torch.Tensor) -> torch.Tensor:
         embeddings: torch.Tensor = self.model.get_image_features(pixel_values=pixels).pooler_output
         return embeddings
 
-    def _read_whole(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    def _whole_captions(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         there = None if mask is None else mask.to(self._device, non_blocking=True)
         read = self.model.get_text_features(input_ids=ids, attention_mask=there)
         embeddings: torch.Tensor = read.pooler_output
         return embeddings
+
+
+def embedding_dimensions(weights: Weights) -> int:
+    """The D of the towers' embeddings, from the configuration alone."""
+    config = _MODELS[weights.architecture].config_class.from_pretrained(weights.folder)
+    if weights.architecture is Architecture.CLIP:
+        return int(config.projection_dim)
+    return int(config.vision_config.hidden_size)
 
 
 def load_model(weights: Weights, *, dtype: torch.dtype, device: str) -> Any:

@@ -59,7 +59,6 @@ def open_worker(
                 settings,
                 opened,
                 run.fingerprint,
-                rows=run.batch_size,
                 loader=loader,
                 threads=cores,
             ),

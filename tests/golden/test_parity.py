@@ -25,7 +25,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.models.clip import ClipScorer, Engine, open_clip
+from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Score
@@ -59,7 +59,7 @@ def png(image: Image.Image) -> bytes:
 
 def scorer(weights: Weights) -> ClipScorer:
     exact = weights.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32)
-    return open_clip(weights, exact, Engine())
+    return open_clip(weights, exact, ComputeOptions())
 
 
 def reference(folder: Path, pictures: list[Image.Image], captions: list[str]) -> list[float]:
@@ -206,7 +206,7 @@ def test_half_precision_on_the_cpu_is_refused_with_the_reason() -> None:
     weights = open_weights("tiny")
     half = weights.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT16)
     with pytest.raises(SettingsInvalid, match="float16 needs a GPU"):
-        open_clip(weights, half, Engine())
+        open_clip(weights, half, ComputeOptions())
 
 
 def test_weights_with_missing_tensors_are_refused(cropped_weights: Path, tmp_path: Path) -> None:

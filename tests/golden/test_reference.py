@@ -10,7 +10,7 @@ import pytest
 from benchmarks.random_weights import write_weights
 from benchmarks.specimens import Specimen, by_product, by_transformers, specimens
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.models.clip import Engine, open_clip
+from clip_scoring.models.clip import ComputeOptions, open_clip
 from clip_scoring.models.weights import Weights, open_weights
 
 COUNTS = {
@@ -59,7 +59,7 @@ def compare(
     expected = by_transformers(weights.folder, given)
     assert np.ptp(expected) > 0.05  # they tell pairs apart, so being near means something
     exact = weights.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32)
-    scorer = open_clip(weights, exact, Engine())
+    scorer = open_clip(weights, exact, ComputeOptions())
     found = by_product(scorer, weights, Tier.EXACT, given)
     np.testing.assert_allclose(found, expected, rtol=0, atol=EXACT)
     places = range(len(given)) if fast is None else fast

@@ -10,7 +10,7 @@ import torch
 
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.models.clip import ClipScorer, Engine, open_clip
+from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
 from clip_scoring.models.towers import TorchTowers, load_model
 from clip_scoring.models.weights import open_weights
 from clip_scoring.ports import DecodedImage
@@ -58,8 +58,8 @@ CAPTIONS = [caption(seed) for seed in range(24)]
 
 def scorer(towers: TorchTowers | None = None) -> ClipScorer:
     if towers is None:
-        return open_clip(TINY, EXACT, Engine())
-    return ClipScorer(TINY, EXACT, towers, Engine())
+        return open_clip(TINY, EXACT, ComputeOptions())
+    return ClipScorer(TINY, EXACT, towers, ComputeOptions())
 
 
 def values(outcomes: list[Outcome]) -> list[float]:
@@ -106,7 +106,7 @@ def test_the_number_of_threads_changes_no_byte(expected: list[float]) -> None:
     before = torch.get_num_threads()
     try:
         for threads in (1, 2):
-            of_threads = open_clip(TINY, EXACT, Engine(threads=threads))
+            of_threads = open_clip(TINY, EXACT, ComputeOptions(threads=threads))
             assert values(of_threads.score(IMAGES, CAPTIONS)) == expected
     finally:
         torch.set_num_threads(before)
@@ -154,7 +154,7 @@ def test_a_dead_device_ends_the_work_instead_of_shrinking_the_batch() -> None:
     towers.failure = torch.AcceleratorError("CUDA error: an illegal memory access\nmore lines")
     with pytest.raises(DeviceLost, match=r"^cpu: CUDA error: an illegal memory access$"):
         scorer(towers).score(IMAGES, CAPTIONS)
-    assert towers.rows_seen == [towers.image_rows]
+    assert towers.rows_seen == [towers.image_device_batch_size]
 
 
 def test_compiling_reaches_both_towers(
@@ -167,5 +167,5 @@ def test_compiling_reaches_both_towers(
         return encode
 
     monkeypatch.setattr(torch, "compile", compile_in_name_only)
-    found = open_clip(TINY, EXACT, Engine(compiled=True)).score(IMAGES, CAPTIONS)
+    found = open_clip(TINY, EXACT, ComputeOptions(compiled=True)).score(IMAGES, CAPTIONS)
     assert (values(found), len(compiled)) == (expected, 2)

@@ -24,7 +24,7 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.models.clip import ClipScorer, Engine, open_clip
+from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Score
@@ -59,7 +59,7 @@ def images(weights: Weights) -> list[DecodedImage]:
 
 def scorer_of(weights: Weights) -> ClipScorer:
     exact = weights.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32)
-    return open_clip(weights, exact, Engine())
+    return open_clip(weights, exact, ComputeOptions())
 
 
 def units(embeddings: torch.Tensor) -> Floats:

@@ -28,7 +28,7 @@ class Tower:
 
 
 def embedder(tower: Tower, *, rows: int = 4, kept: int = 100) -> Embedder[int, int]:
-    return Embedder("images", tower, shape=lambda n: n % 2, rows=rows, kept=kept)
+    return Embedder("images", tower, shape=lambda n: n % 2, device_batch_size=rows, kept=kept)
 
 
 def encode(under_test: Embedder[int, int], *numbers: int) -> list[float | None]:
@@ -72,7 +72,7 @@ def test_out_of_memory_halves_the_rows_until_it_fits() -> None:
     assert encode(under_test, *range(0, 20, 2)) == list(range(0, 20, 2))
     assert {rows for _, rows in tower.calls} == {2}
     measures = under_test.drain_metrics()
-    assert (measures.counts["oom_backoffs"], measures.peaks["images_rows"]) == (2, 2)
+    assert (measures.counts["oom_backoffs"], measures.peaks["images_device_batch_size"]) == (2, 2)
 
 
 def test_rows_grow_back_after_enough_good_calls() -> None:
@@ -83,6 +83,27 @@ def test_rows_grow_back_after_enough_good_calls() -> None:
     for number in range(2, 204, 2):
         encode(under_test, number)
     assert [rows for _, rows in tower.calls] == [1] * 50 + [2] * 50 + [4] * 2
+
+
+def test_embeddings_of_smaller_calls_are_forgotten_when_calls_have_all_their_rows_again() -> None:
+    tower = Tower(fits=2)
+    under_test = embedder(tower, rows=4)
+    encode(under_test, 0)
+    tower.fits = 4
+    for number in range(2, 102, 2):
+        encode(under_test, number)
+    tower.calls.clear()
+    assert encode(under_test, 0, 100) == [0, 100]
+    assert tower.calls == [([0], 4)]
+
+
+def test_a_kept_embedding_is_found_although_the_same_call_makes_it_forgotten() -> None:
+    tower = Tower(fits=2)
+    under_test = embedder(tower, rows=4)
+    for number in range(0, 98, 2):
+        encode(under_test, number)
+    assert encode(under_test, 0, 98) == [0, 98]
+    assert under_test.drain_metrics().peaks["images_device_batch_size"] == 4
 
 
 def test_what_does_not_fit_alone_costs_only_itself() -> None:
@@ -133,4 +154,4 @@ def test_other_errors_pass_through() -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        Embedder("images", broken, shape=lambda n: 0, rows=4).embeddings([(1, 1)])
+        Embedder("images", broken, shape=lambda n: 0, device_batch_size=4).embeddings([(1, 1)])

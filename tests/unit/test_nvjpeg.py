@@ -30,7 +30,7 @@ from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
 from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.metrics import StageMetrics
-from clip_scoring.models.clip import Engine, open_clip
+from clip_scoring.models.clip import ComputeOptions, open_clip
 from clip_scoring.models.nvjpeg import MOST_AT_ONCE, DeviceDecoders, open_nvjpeg
 from clip_scoring.models.reference import reference_similarities
 from clip_scoring.models.resize import TorchResize
@@ -343,7 +343,7 @@ def test_a_loader_with_a_device_passes_the_self_test_and_closes() -> None:
     decoders = DeviceDecoders(device, weights.geometry, plain=is_plain_jpeg, fallback=fallback)
     nowhere = Fetcher(http=HttpFetcher(HttpPolicy()), roots=[], open_objects=None)
     scorer = open_clip(
-        weights, weights.fingerprint(tier=Tier.NVJPEG, dtype=Dtype.FLOAT32), Engine()
+        weights, weights.fingerprint(tier=Tier.NVJPEG, dtype=Dtype.FLOAT32), ComputeOptions()
     )
     with closing(ImageLoader(nowhere, decoders)) as loader:
         self_test(

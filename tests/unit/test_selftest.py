@@ -12,7 +12,7 @@ from clip_scoring.errors import DecoderBroken, DeviceLost, SelfTestFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
 from clip_scoring.metrics import StageMetrics
-from clip_scoring.models.clip import ClipScorer, Engine, open_clip
+from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
 from clip_scoring.models.reference import reference_similarities
 from clip_scoring.models.towers import TorchTowers, load_model
 from clip_scoring.models.weights import open_weights
@@ -46,11 +46,13 @@ class BlindLoader(DecodingLoader):
 
 @pytest.fixture(scope="module")
 def scorer() -> Iterator[ClipScorer]:
-    yield open_clip(TINY, TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32), Engine())
+    yield open_clip(TINY, TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32), ComputeOptions())
 
 
 def reference(pairs: Sequence[tuple[bytes, str]]) -> list[float]:
-    model = open_clip(TINY, TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32), Engine())
+    model = open_clip(
+        TINY, TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32), ComputeOptions()
+    )
     return reference_similarities(TINY, model.float32_model, pairs)
 
 
@@ -97,11 +99,13 @@ def test_a_device_that_computes_something_else_is_noticed() -> None:
     towers = Broken(load_model(TINY, dtype=torch.float32, device="cpu"))
     plain = TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32)
     with pytest.raises(SelfTestFailed, match="on cpu: similarities"):
-        self_test(DecodingLoader(), ClipScorer(TINY, plain, towers, Engine()), reference, exact)
+        self_test(
+            DecodingLoader(), ClipScorer(TINY, plain, towers, ComputeOptions()), reference, exact
+        )
 
 
 def test_pixels_of_tier_fast_may_differ_a_little_and_no_more() -> None:
-    fast = open_clip(TINY, TINY.fingerprint(tier=Tier.FAST, dtype=Dtype.FLOAT32), Engine())
+    fast = open_clip(TINY, TINY.fingerprint(tier=Tier.FAST, dtype=Dtype.FLOAT32), ComputeOptions())
     self_test(DecodingLoader(lambda pixels: pixels ^ 1), fast, reference, exact)
     with pytest.raises(SelfTestFailed, match="pixels are off"):
         self_test(DecodingLoader(lambda pixels: pixels ^ 8), fast, reference, exact)
@@ -127,7 +131,9 @@ def test_a_device_without_memory_for_one_pair_is_given_up(scorer: ClipScorer) ->
     towers = Full(load_model(TINY, dtype=torch.float32, device="cpu"))
     plain = TINY.fingerprint(tier=Tier.EXACT, dtype=Dtype.FLOAT32)
     with pytest.raises(DeviceLost, match="no memory for one pair"):
-        self_test(DecodingLoader(), ClipScorer(TINY, plain, towers, Engine()), reference, exact)
+        self_test(
+            DecodingLoader(), ClipScorer(TINY, plain, towers, ComputeOptions()), reference, exact
+        )
 
 
 def test_looser_formats_are_allowed_more() -> None:

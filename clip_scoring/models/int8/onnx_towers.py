@@ -22,7 +22,7 @@ _FORMAT = 1
 """Counts changes of the graphs that change a similarity or a file."""
 _IMAGES, _CAPTIONS = "images.onnx", "captions.onnx"
 _LEAST_COSINE = 0.99
-_IMAGE_ROWS, _CAPTION_ROWS = 8, 64
+_IMAGE_DEVICE_BATCH_SIZE, _CAPTION_DEVICE_BATCH_SIZE = 8, 64
 """Quickest so; no size changes a bit, and captions are grouped by their own lengths."""
 _PROBES = 4
 _PROBE_LENGTH = 16
@@ -34,8 +34,8 @@ class Int8Towers:
     To the bit, whatever the size of the batch, its neighbours and its padding are.
     """
 
-    image_rows = _IMAGE_ROWS
-    caption_rows = _CAPTION_ROWS
+    image_device_batch_size = _IMAGE_DEVICE_BATCH_SIZE
+    caption_device_batch_size = _CAPTION_DEVICE_BATCH_SIZE
     lengths_apart = False
 
     def __init__(self, images: Any, captions: Any, *, end: int) -> None:
@@ -44,8 +44,8 @@ class Int8Towers:
 
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalised pixels, float32 (B, 3, H, W), to projected embeddings, float32 (B, D)."""
-        starts = range(0, len(pixels), _IMAGE_ROWS)
-        return torch.cat([_run(self._images, pixels[each : each + _IMAGE_ROWS]) for each in starts])
+        calls = pixels.split(_IMAGE_DEVICE_BATCH_SIZE)
+        return torch.cat([_run(self._images, each) for each in calls])
 
     def encode_captions(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Token ids and mask, int64 (B, T), to projected embeddings, float32 (B, D).
