@@ -22,7 +22,8 @@ from benchmarks.specimens import (
 )
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.models.clip import ComputeOptions, open_clip
+from clip_scoring.models.clip import open_clip
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.weights import Weights, open_weights
 
 LARGEST = {Tier.EXACT: 1e-6, Tier.FAST: 2e-4}

@@ -39,6 +39,7 @@ from clip_scoring.wiring import (
 
 if TYPE_CHECKING:
     from clip_scoring.models.clip import ClipScorer
+    from clip_scoring.models.zero_shot import ZeroShot
 
 
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -101,7 +102,7 @@ class Scorer:
         self, images: Sequence[DecodedImage], prompts: Sequence[Sequence[str]]
     ) -> NDArray[np.float32]:
         """Zero-shot probabilities of labels, each with its prompts: shape (images, labels)."""
-        return self._towers.probabilities(images, prompts)
+        return self._zero_shot.probabilities(images, prompts)
 
     def close(self) -> None:
         """End its processes and its thread; a call that is under way, or comes later, fails."""
@@ -119,6 +120,12 @@ class Scorer:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @cached_property
+    def _zero_shot(self) -> ZeroShot:
+        from clip_scoring.models.zero_shot import ZeroShot  # noqa: PLC0415  # torch takes seconds
+
+        return ZeroShot(self._towers)
 
     @cached_property
     def _loader(self) -> ImageLoader:

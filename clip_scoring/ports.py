@@ -135,6 +135,23 @@ class Scorer(Protocol):
         """
 
 
+class Encoder(Protocol):
+    """The two towers of CLIP apart: directions whose dot product is the similarity.
+
+    Rows are float32 of length 1, shape (N, D), and depend on their own image or caption only: to
+    the bit, whatever else is asked for. A row of NaN stands for what has no direction, or does
+    not fit into memory even alone. Raises DeviceLost when the device has to be given up.
+    """
+
+    fingerprint: Fingerprint
+
+    def embed_images(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """One row for each image, in order; (0, D) for none."""
+
+    def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        """One row for each caption, in order; (0, D) for none."""
+
+
 class Sink(Protocol):
     """Stores outcomes and checkpoint together."""
 

@@ -111,10 +111,8 @@ def open_scorer(
 
     `threads` None leaves torch's as they are.
     """
-    from clip_scoring.models.clip import (  # noqa: PLC0415  # torch takes seconds
-        ComputeOptions,
-        open_clip,
-    )
+    from clip_scoring.models.clip import open_clip  # noqa: PLC0415  # torch takes seconds
+    from clip_scoring.models.compute import ComputeOptions  # noqa: PLC0415  # as above
     from clip_scoring.models.reference import reference_similarities  # noqa: PLC0415  # as above
 
     compute = settings.compute

@@ -18,7 +18,8 @@ from clip_scoring.memory.runs import InMemoryRunStore
 from clip_scoring.memory.source import MemorySource
 from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
-from clip_scoring.models.clip import ClipScorer, ComputeOptions
+from clip_scoring.models.clip import ClipScorer
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.int8.onnx_towers import open_int8
 from clip_scoring.models.pixels import Normaliser
 from clip_scoring.models.towers import TorchTowers, Towers, load_model

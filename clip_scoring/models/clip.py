@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,29 +15,15 @@ from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
 from clip_scoring.metrics import StageMetrics
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
+from clip_scoring.models.compute import ComputeOptions
+from clip_scoring.models.cosines import cosine, cosines, unit_vector
 from clip_scoring.models.devices import kind, require_dtype
 from clip_scoring.models.embeddings import Embedder, Embedding, out_of_memory
 from clip_scoring.models.pixels import Normaliser
 from clip_scoring.models.towers import TorchTowers, Towers, embedding_dimensions, load_model
-from clip_scoring.models.weights import Architecture, Weights
+from clip_scoring.models.weights import Weights
 from clip_scoring.ports import DecodedImage, Pixels
 from clip_scoring.records import Outcome, Reason, Rejection, Score
-from clip_scoring.settings.environment import USUAL_CACHE
-
-
-@dataclass(frozen=True, slots=True)
-class ComputeOptions:
-    """How the towers are run; nothing of it is part of the fingerprint.
-
-    `threads` of torch on a CPU, None leaves them to torch; `compiled` by torch.compile. Both choose
-    kernels as the kind of device does: between two choices similarities are equal within a
-    tolerance.
-    """
-
-    device: str = "cpu"
-    threads: int | None = None
-    compiled: bool = False
-    cache: Path = USUAL_CACHE
 
 
 def open_clip(weights: Weights, fingerprint: Fingerprint, options: ComputeOptions) -> ClipScorer:
@@ -83,6 +66,7 @@ class ClipScorer:
             if kind(options.device) == "cuda"
             else options.device
         )
+        self.architecture = weights.architecture
         self._weights = weights
         self._options = options
         self._towers = towers
@@ -91,7 +75,6 @@ class ClipScorer:
         self._dimensions = embedding_dimensions(weights)
         self._float32 = float32
         self._redone = 0
-        self._kept_labels: dict[tuple[tuple[str, ...], ...], NDArray[np.float32]] = {}
         self._images: Embedder[bytes, Pixels] = Embedder(
             "images",
             self._encode_images,
@@ -158,35 +141,7 @@ class ClipScorer:
         NaN where a side does not fit into memory, or has no direction. Each is what `score` gives
         for that pair, to the bit, whatever else is in the matrix.
         """
-        return _cosines(self.embed_images(images), self.embed_captions(captions))
-
-    @torch.inference_mode()
-    def probabilities(
-        self, images: Sequence[DecodedImage], prompts: Sequence[Sequence[str]]
-    ) -> NDArray[np.float32]:
-        """Of each label for each image, shape (images, labels); a label has one prompt or more.
-
-        A label's embedding is the mean of its prompts' directions (Radford et al. 2021, section
-        3.1.4). CLIP: softmax of exp(logit_scale) · cosine over the labels. SigLIP, which was
-        trained on each pair alone: sigmoid of exp(logit_scale) · cosine + logit_bias.
-        """
-        model = self.float32_model
-        cosines = torch.from_numpy(_cosines(self.embed_images(images), self._labels(prompts)))
-        logits = float(model.logit_scale.exp()) * cosines
-        if self._weights.architecture is Architecture.SIGLIP:
-            logits = logits + float(model.logit_bias)
-            return np.asarray(logits.sigmoid().numpy(), np.float32)
-        return np.asarray(logits.softmax(dim=1).numpy(), np.float32)
-
-    def _labels(self, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Shape (labels, D); kept for the next call, which mostly asks for the same."""
-        asked = tuple(map(tuple, prompts))
-        if asked not in self._kept_labels:
-            units = self.embed_captions(list(chain.from_iterable(asked)))
-            stops = np.cumsum([len(captions) for captions in asked])[:-1]
-            means = [rows.mean(axis=0) for rows in np.split(units, stops)]
-            self._kept_labels = {asked: np.stack([_unit(mean) for mean in means])}
-        return self._kept_labels[asked]
+        return cosines(self.embed_images(images), self.embed_captions(captions))
 
     @contextmanager
     def _alive(self) -> Iterator[None]:
@@ -210,7 +165,7 @@ class ClipScorer:
     ) -> Outcome:
         if seen is None or read is None:
             return Rejection(Reason.OUT_OF_MEMORY, "not even alone")
-        similarity = _cosine(seen, read)
+        similarity = cosine(seen, read)
         if not np.isfinite(similarity):
             similarity = self._redo(image, text)
         if not np.isfinite(similarity):
@@ -228,11 +183,11 @@ class ClipScorer:
             if not out_of_memory(failed):
                 raise
             return float("nan")
-        return _cosine(seen[0].cpu().numpy(), read[0].cpu().numpy())
+        return cosine(seen[0].cpu().numpy(), read[0].cpu().numpy())
 
     def _units(self, embeddings: Sequence[Embedding | None]) -> NDArray[np.float32]:
         missing = np.full(self._dimensions, np.nan, np.float32)
-        rows = [missing if each is None else _unit(each) for each in embeddings]
+        rows = [missing if each is None else unit_vector(each) for each in embeddings]
         return np.stack(rows) if rows else np.empty((0, self._dimensions), np.float32)
 
     def _encode_images(self, images: Sequence[Pixels], rows: int) -> torch.Tensor:
@@ -245,25 +200,3 @@ class ClipScorer:
         if kind(self._options.device) != "cuda":
             return {}
         return {"device_memory_bytes": torch.cuda.max_memory_allocated(self._options.device)}
-
-
-def _unit(embedding: Embedding) -> Embedding:
-    """The same direction with length 1; NaN where it has none."""
-    with np.errstate(all="ignore"):
-        unit: Embedding = embedding / np.linalg.norm(embedding)
-        return unit
-
-
-def _cosines(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Products of unit rows (N, D) and (M, D), shape (N, M), each as if it were alone.
-
-    A matrix product would round each by the shape of the whole matrix.
-    """
-    with np.errstate(all="ignore"):
-        cosines: NDArray[np.float32] = np.vecdot(left[:, None], right[None])
-        return cosines
-
-
-def _cosine(left: Embedding, right: Embedding) -> float:
-    """Cosine in float32; NaN where one of them has no direction."""
-    return float(_cosines(_unit(left)[None], _unit(right)[None])[0, 0])

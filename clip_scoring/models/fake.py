@@ -1,4 +1,4 @@
-"""A scorer without a model: similarities by hash, for tests of everything around the towers."""
+"""A scorer and an encoder without a model: by hash, for tests of everything around the towers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.metrics import StageMetrics
@@ -41,6 +42,27 @@ class FakeScorer:
             Score(_similarity(image, caption), caption_truncated=False)
             for image, caption in zip(images, captions, strict=True)
         ]
+
+
+class FakeEncoder:
+    """Directions by hash: the same image or caption gives the same one, others are far from it."""
+
+    fingerprint = FAKE_FINGERPRINT
+
+    def embed_images(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
+        """Shape (N, 8), by the bytes of the pixels."""
+        return _directions([image.pixels.tobytes() for image in images])
+
+    def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
+        """Shape (N, 8), by the text."""
+        return _directions([caption.encode() for caption in captions])
+
+
+def _directions(contents: Sequence[bytes]) -> NDArray[np.float32]:
+    digests = b"".join(sha256(content).digest() for content in contents)
+    rows = np.frombuffer(digests, "<u4").reshape(-1, 8).astype(np.float32) / 2**31 - 1.0
+    units: NDArray[np.float32] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return units
 
 
 def _similarity(image: DecodedImage | None, caption: str | None) -> float:

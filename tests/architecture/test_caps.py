@@ -110,7 +110,6 @@ def test_no_function_is_longer_than_50_lines_or_has_more_than_6_arguments() -> N
     assert above == {}
 
 
-@pytest.mark.xfail(strict=True, reason="scoring.py still holds the stages beside the shard's loop")
 def test_the_five_files_that_a_newcomer_reads_are_under_800_lines_together() -> None:
     path = {name: lines((REPOSITORY / name).read_text()) for name in READING_PATH}
     assert sum(path.values()) < READING_LINES, path

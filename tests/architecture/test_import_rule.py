@@ -31,23 +31,36 @@ def test_the_repository_keeps_the_import_rule() -> None:
 @pytest.mark.parametrize(("module", "planted", "broken"), [
     ("clip_scoring/scoring.py", "import torch", "Only models and training import torch"),
     ("clip_scoring/records.py", "import airflow", "Only dags and plugins import Airflow"),
-    ("clip_scoring/planning.py", "import sqlalchemy", "Only stores and images import"),
-    ("clip_scoring/images/local.py", "import clip_scoring.database.connection", "stand on wiring"),
+    ("clip_scoring/planning.py", "import sqlalchemy", "Only database, sources, images and"),
+    ("clip_scoring/images/local.py", "import clip_scoring.database.connection", "stand on use cases"),
     ("clip_scoring/shards.py", "import time", "The core has no I/O"),
 ])  # fmt: skip
 def test_a_planted_violation_is_found(
     tmp_path: Path, module: str, planted: str, broken: str
 ) -> None:
-    for tree in ("clip_scoring", "plugins"):
-        ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
-        shutil.copytree(REPOSITORY / tree, tmp_path / tree, ignore=ignored)
-    shutil.copy(REPOSITORY / ".importlinter", tmp_path)
+    plant(tmp_path)
     path = tmp_path / module
     path.write_text(path.read_text() + f"\n{planted}\n")
     linted = lint_imports(tmp_path)
     assert linted.returncode == 1
     report = " ".join(linted.stdout.split())
     assert any(broken in part for part in _verdicts(report) if part.endswith("BROKEN")), report
+
+
+def test_a_module_that_no_layer_names_is_found(tmp_path: Path) -> None:
+    plant(tmp_path)
+    (tmp_path / "clip_scoring" / "attic.py").write_text('"""A room that nobody planned."""\n')
+    linted = lint_imports(tmp_path)
+    assert linted.returncode == 1
+    assert "clip_scoring.attic" in linted.stdout
+
+
+def plant(folder: Path) -> None:
+    """A copy of the sources and the rules, into which a test puts what they forbid."""
+    for tree in ("clip_scoring", "plugins"):
+        ignored = shutil.ignore_patterns("__pycache__", "*.safetensors")
+        shutil.copytree(REPOSITORY / tree, folder / tree, ignore=ignored)
+    shutil.copy(REPOSITORY / ".importlinter", folder)
 
 
 def _verdicts(report: str) -> list[str]:

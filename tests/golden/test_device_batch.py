@@ -19,11 +19,13 @@ from benchmarks.random_weights import write_weights
 from clip_scoring import Record, Scorer
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.models.clip import ClipScorer, ComputeOptions
+from clip_scoring.models.clip import ClipScorer
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.devices import cpu_flags
 from clip_scoring.models.resize import TorchResize
 from clip_scoring.models.towers import TorchTowers, load_model
 from clip_scoring.models.weights import Weights, open_weights
+from clip_scoring.models.zero_shot import ZeroShot
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Outcome, Score
 from tests.golden.test_parity import images, png
@@ -197,9 +199,9 @@ def test_a_matrix_has_the_bits_of_each_pair_alone() -> None:
     alone = [batched(scorer, [pair], 1)[0] for pair in given]
     assert [each.tobytes().hex() for each in np.diag(matrix)] == alone
     prompts = [[each] for each in captions]
-    together = scorer.probabilities(pictures, prompts)
+    together = ZeroShot(scorer).probabilities(pictures, prompts)
     for picture, row in zip(pictures, together, strict=True):
-        assert np.array_equal(scorer.probabilities([picture], prompts)[0], row)
+        assert np.array_equal(ZeroShot(scorer).probabilities([picture], prompts)[0], row)
 
 
 def test_embeddings_are_unit_rows_and_none_are_an_empty_matrix() -> None:

@@ -25,7 +25,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
+from clip_scoring.models.clip import ClipScorer, open_clip
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.weights import Weights, open_weights
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Score

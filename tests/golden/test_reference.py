@@ -10,7 +10,8 @@ import pytest
 from benchmarks.random_weights import write_weights
 from benchmarks.specimens import Specimen, by_product, by_transformers, specimens
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.models.clip import ComputeOptions, open_clip
+from clip_scoring.models.clip import open_clip
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.weights import Weights, open_weights
 
 COUNTS = {

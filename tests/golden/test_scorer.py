@@ -10,7 +10,8 @@ import torch
 
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Tier
-from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
+from clip_scoring.models.clip import ClipScorer, open_clip
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.towers import TorchTowers, load_model
 from clip_scoring.models.weights import open_weights
 from clip_scoring.ports import DecodedImage

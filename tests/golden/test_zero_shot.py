@@ -24,8 +24,10 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
-from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
+from clip_scoring.models.clip import ClipScorer, open_clip
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.weights import Weights, open_weights
+from clip_scoring.models.zero_shot import ZeroShot
 from clip_scoring.ports import DecodedImage
 from clip_scoring.records import Score
 
@@ -106,7 +108,7 @@ def test_probabilities_are_a_softmax_of_the_scaled_cosines(
 ) -> None:
     seen, read = seen_and_read(tiny, model, LABELS)
     scale = model.logit_scale.exp().item()
-    found = scorer.probabilities(images(tiny), [[each] for each in LABELS])
+    found = ZeroShot(scorer).probabilities(images(tiny), [[each] for each in LABELS])
     assert found.shape == (len(PICTURES), len(LABELS))
     # A cosine may be off by the tolerance, and a logit by so many times that.
     np.testing.assert_allclose(found, softmax(scale * seen @ read.T), rtol=0, atol=scale * 1e-6)
@@ -114,7 +116,7 @@ def test_probabilities_are_a_softmax_of_the_scaled_cosines(
 
 
 def test_probabilities_of_a_picture_have_the_sum_1(tiny: Weights, scorer: ClipScorer) -> None:
-    found = scorer.probabilities(images(tiny), [[each] for each in LABELS])
+    found = ZeroShot(scorer).probabilities(images(tiny), [[each] for each in LABELS])
     np.testing.assert_allclose(found.sum(axis=1, dtype=np.float64), 1, rtol=0, atol=TOLERANCE)
     assert found.dtype == np.float32
 
@@ -127,15 +129,15 @@ def test_several_prompts_count_as_the_direction_of_their_mean_direction(
     means = read.reshape(len(LABELS), len(TEMPLATES), -1).mean(axis=1)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     scale = model.logit_scale.exp().item()
-    found = scorer.probabilities(images(tiny), prompts)
+    found = ZeroShot(scorer).probabilities(images(tiny), prompts)
     np.testing.assert_allclose(found, softmax(scale * seen @ means.T), rtol=0, atol=scale * 1e-6)
-    alone = scorer.probabilities(images(tiny), [each[:1] for each in prompts])
+    alone = ZeroShot(scorer).probabilities(images(tiny), [each[:1] for each in prompts])
     assert np.abs(found - alone).max() > 0.01
 
 
 def test_a_label_may_have_more_prompts_than_another(tiny: Weights, scorer: ClipScorer) -> None:
-    once = scorer.probabilities(images(tiny), [["circle"], ["star"]])
-    twice = scorer.probabilities(images(tiny), [["circle", "circle", "circle"], ["star"]])
+    once = ZeroShot(scorer).probabilities(images(tiny), [["circle"], ["star"]])
+    twice = ZeroShot(scorer).probabilities(images(tiny), [["circle", "circle", "circle"], ["star"]])
     np.testing.assert_allclose(twice, once, rtol=0, atol=1e-4)
 
 
@@ -189,9 +191,9 @@ def siglip_logits(folder: Path) -> Floats:
 
 def test_probabilities_of_siglip_are_sigmoids_of_each_pair_alone(siglip: Weights) -> None:
     scorer = scorer_of(siglip)
-    found = scorer.probabilities(images(siglip), [[each] for each in LABELS])
+    found = ZeroShot(scorer).probabilities(images(siglip), [[each] for each in LABELS])
     wanted = 1 / (1 + np.exp(-siglip_logits(siglip.folder)))
     np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5)
     assert np.abs(found.sum(axis=1) - 1).min() > 0.05
-    fewer = scorer.probabilities(images(siglip), [[each] for each in LABELS[:2]])
+    fewer = ZeroShot(scorer).probabilities(images(siglip), [[each] for each in LABELS[:2]])
     np.testing.assert_allclose(fewer, found[:, :2], rtol=0, atol=1e-6)

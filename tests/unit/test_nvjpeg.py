@@ -30,7 +30,8 @@ from clip_scoring.images.http.policy import HttpPolicy
 from clip_scoring.images.loader import ImageLoader
 from clip_scoring.images.rejected import ImageRejected
 from clip_scoring.metrics import StageMetrics
-from clip_scoring.models.clip import ComputeOptions, open_clip
+from clip_scoring.models.clip import open_clip
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.nvjpeg import MOST_AT_ONCE, DeviceDecoders, open_nvjpeg
 from clip_scoring.models.reference import reference_similarities
 from clip_scoring.models.resize import TorchResize

@@ -12,7 +12,8 @@ from clip_scoring.errors import DecoderBroken, DeviceLost, SelfTestFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.images.decode import decode
 from clip_scoring.metrics import StageMetrics
-from clip_scoring.models.clip import ClipScorer, ComputeOptions, open_clip
+from clip_scoring.models.clip import ClipScorer, open_clip
+from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.reference import reference_similarities
 from clip_scoring.models.towers import TorchTowers, load_model
 from clip_scoring.models.weights import open_weights

@@ -44,7 +44,7 @@ class Int8Towers:
 
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalised pixels, float32 (B, 3, H, W), to projected embeddings, float32 (B, D)."""
-        calls = pixels.split(_IMAGE_DEVICE_BATCH_SIZE)
+        calls = torch.split(pixels, _IMAGE_DEVICE_BATCH_SIZE)
         return torch.cat([_run(self._images, each) for each in calls])
 
     def encode_captions(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
