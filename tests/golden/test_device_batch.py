@@ -107,7 +107,7 @@ def in_every_way(
 
 def judge(middling: str, instructions: str) -> None:
     """Runs in a process of its own, under the instruction set of its environment."""
-    cases = [("tiny", Tier.FAST, Dtype.FLOAT32)]
+    cases = [("tiny", Tier.FAST, Dtype.FLOAT32)] if instructions == "the widest" else []
     cases += [(middling, Tier.EXACT, dtype) for dtype in dtypes(instructions)]
     judged = {
         f"{folder}, {tier}, {dtype}": [
@@ -128,13 +128,13 @@ def middling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for tower in (config.text_config, config.vision_config):
         tower.hidden_size, tower.intermediate_size = 256, 1024
         tower.num_attention_heads, tower.num_hidden_layers = 4, 2
-    config.vision_config.image_size, config.vision_config.patch_size = 96, 16
+    config.vision_config.image_size, config.vision_config.patch_size = 64, 16
     config.text_config.vocab_size = 8192
     with torch.random.fork_rng():
         torch.manual_seed(6)
         CLIPModel(config).save_pretrained(folder)
     preprocessor = folder / "preprocessor_config.json"
-    edges = {"size": {"shortest_edge": 96}, "crop_size": {"height": 96, "width": 96}}
+    edges = {"size": {"shortest_edge": 64}, "crop_size": {"height": 64, "width": 64}}
     preprocessor.write_text(json.dumps(json.loads(preprocessor.read_text()) | edges))
     return folder
 
@@ -162,7 +162,7 @@ def test_no_batch_size_order_or_neighbour_changes_a_bit_or_the_shape_of_a_call(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     judged = json.loads(done.stdout)
-    assert len(judged) == 1 + len(dtypes(instructions))
+    assert len(judged) == len(dtypes(instructions)) + (instructions == "the widest")
     for what, ((_, bits_of_first, calls_of_first), *others) in judged.items():
         assert len(set(bits_of_first)) == PAIRS, what
         assert len(others) == 2 * len(BATCH_SIZES) - 1, what
