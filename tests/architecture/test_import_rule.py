@@ -32,7 +32,7 @@ def test_the_repository_keeps_the_import_rule() -> None:
     ("clip_scoring/scoring.py", "import torch", "Only models and training import torch"),
     ("clip_scoring/records.py", "import airflow", "Only dags and plugins import Airflow"),
     ("clip_scoring/planning.py", "import sqlalchemy", "Only database, sources, images and"),
-    ("clip_scoring/images/local.py", "import clip_scoring.database.connection", "stand on use cases"),
+    ("clip_scoring/images/local.py", "import clip_scoring.database.connection", "stand on use"),
     ("clip_scoring/shards.py", "import time", "The core has no I/O"),
 ])  # fmt: skip
 def test_a_planted_violation_is_found(
