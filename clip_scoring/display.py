@@ -17,6 +17,10 @@ _AT = re.compile(r"[@＠﹫]|%(?:25)*40")
 _COLON = re.compile(r"[:：﹕]|%(?:25)*3a", re.IGNORECASE)
 _QUERY = re.compile(r"[?？﹖]|%(?:25)*3f|(?P<fragment>[#＃﹟]|%(?:25)*23)", re.IGNORECASE)
 _PAYLOAD = re.compile(r"(?<![a-z0-9])data(?:[:：﹕]|%(?:25)*3a)", re.IGNORECASE)
+_SHOWN = re.compile(
+    r"(?:^|(?<=[/\\'\"(=]))…@|(?:(?<![a-z0-9])data:|[?#])…(?=['\"),.:;]*$)", re.IGNORECASE
+)
+"""What stands where a secret was, in a text that comes here for the second time."""
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]*:"
 _OPENING = re.compile(rf"(?:{_SCHEME})?[/\\]{{2,}}|{_SCHEME}[/\\]")
 _HOST = re.compile(r"(?:\[[^\[\]@\s]{0,80}\]|[^\s:@＠﹫%\\\[\]]{0,255})(?P<port>:\d{0,5})?")
@@ -74,6 +78,8 @@ def one_line(text: str) -> str:
 
 def redacted_cell(text: str) -> str:
     """A cell of a file, which may be an address as a whole, or hold some."""
+    if not _may_hold_secret(text):
+        return text
     login = _AT.search(text)
     is_address = (login and _COLON.search(text[: login.start()])) or _SLASHES.search(text)
     return _without_secrets(text) if is_address else redacted(text)
@@ -110,10 +116,15 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
+def _may_hold_secret(text: str) -> bool:
+    rest = _SHOWN.sub(" ", text)
+    return any(pattern.search(rest) for pattern in (_AT, _PAYLOAD, _QUERY))
+
+
 def _redacted_word(word: str) -> str:
-    login, payload = _AT.search(word), _PAYLOAD.search(word)
-    if not (login or payload or _QUERY.search(word)):
+    if not _may_hold_secret(word):
         return word
+    login, payload = _AT.search(word), _PAYLOAD.search(word)
     if slashes := _SLASHES.search(word):
         before = word[max(slashes.start() - _LONGEST_SCHEME, 0) : slashes.start()]
         scheme = _SCHEME_BEFORE.search(before)

@@ -1,8 +1,16 @@
 """A broken world, grouped by what the caller does about it; a bad record is never one of these."""
 
+from clip_scoring.display import redacted
+
 
 class ClipScoringError(Exception):
-    """Anything this package raises on purpose; its text is one line with the thing and the fix."""
+    """Anything this package raises on purpose; its text is one line with the thing and the fix.
+
+    Addresses in the text lose their secrets at once: it ends in logs, messages and on pages.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(redacted(text))
 
 
 class Fatal(ClipScoringError):

@@ -8,9 +8,9 @@ import logging
 from collections.abc import Sequence
 
 from clip_scoring.cli import doctor, labels, runs, score
-from clip_scoring.cli.console import complain, ready_streams
+from clip_scoring.cli.commands import Parser
+from clip_scoring.cli.console import TextFormat, complain, ready_streams
 from clip_scoring.cli.exit_code import ExitCode
-from clip_scoring.display import redacted
 from clip_scoring.errors import ClipScoringError, Fatal, RunFailed
 from clip_scoring.settings.environment import Settings
 
@@ -21,7 +21,9 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
     """Run one command; errors are one line on stderr and an exit code."""
     ready_streams()
     arguments = parser().parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    log_lines = logging.StreamHandler()
+    log_lines.setFormatter(TextFormat())
+    logging.basicConfig(level=logging.WARNING, handlers=[log_lines])
     logging.getLogger("clip_scoring").setLevel(logging.INFO)
     try:
         code: ExitCode | None = arguments.command(arguments.settings(), arguments)
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> ExitCode:
 
 def parser() -> argparse.ArgumentParser:
     """All commands with their options."""
-    program = argparse.ArgumentParser(
+    program: argparse.ArgumentParser = Parser(
         prog="clip-scoring",
         description="Score image–caption pairs with CLIP. Reads CLIP_SCORING_DATABASE_URL, "
         "CLIP_SCORING_WEIGHTS and CLIP_SCORING_SOURCES.",
@@ -56,5 +58,5 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _fail(error: Exception | str, code: ExitCode) -> ExitCode:
-    complain(f"clip-scoring: {redacted(str(error))}")
+    complain(f"clip-scoring: {error}")
     return code

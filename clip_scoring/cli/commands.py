@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from clip_scoring.cli.exit_code import ExitCode
+from clip_scoring.display import redacted
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _EXAMPLES = "examples:"
@@ -21,6 +22,14 @@ class HelpFormatter(argparse.HelpFormatter):
             paragraph if paragraph.startswith(_EXAMPLES) else wrapped(paragraph, width, indent)
             for paragraph in text.split("\n\n")
         )
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with an argument without the secrets of an address in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message, and exit with 2."""
+        super().error(redacted(message))
 
 
 def add_command(

@@ -10,7 +10,7 @@ from typing import Any
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.settings.fields import FilePath, Flag
 from clip_scoring.settings.file_options import FileOptions
-from clip_scoring.settings.problems import nearest, options_of
+from clip_scoring.settings.problems import nearest, options_of, shown
 from clip_scoring.settings.scorer_options import ScorerChoices
 from clip_scoring.settings.yaml_files import read_yaml
 
@@ -67,7 +67,7 @@ def _options(tree: Mapping[object, object]) -> dict[str, Any]:
     written = [(str(name).replace("-", "_"), value) for name, value in tree.items()]
     unknown = [name for name, _ in written if _ALIASES.get(name, name) not in _NAMES]
     if unknown:
-        lines = (f"unknown option {name!r}{nearest(name, _KNOWN)}" for name in unknown)
+        lines = (f"unknown option {shown(name)}{nearest(name, _KNOWN)}" for name in unknown)
         raise SettingsInvalid("\n".join(lines))
     options_of(CommandOptions, {name: value for name, value in written if name in _OWN})
     options: dict[str, Any] = {}

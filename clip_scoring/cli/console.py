@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from clip_scoring.display import redacted
+
 if TYPE_CHECKING:
     from clip_scoring.files.score import Progress as Standing
 
@@ -87,12 +89,23 @@ def watching(given: Mapping[str, Any], stop: Stop) -> Iterator[Console]:
         yield Lines(stop, as_json=False)
 
 
+class TextFormat(logging.Formatter):
+    """A message of the log, also of other packages, as one line without secrets of addresses."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """With its level and its text."""
+        return redacted(super().format(record))
+
+
 class JsonFormat(logging.Formatter):
     """A message of the log as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         """With its level and its text."""
-        tree = {"event": "log", "level": record.levelname, "text": record.getMessage()}
+        tree = {"event": "log", "level": record.levelname, "text": redacted(record.getMessage())}
         return json.dumps(tree)
 
 
@@ -117,6 +130,7 @@ class Lines:
 
     def begin(self, text: str) -> None:
         """Say what is scored."""
+        text = redacted(text)
         self._say({"event": "begin", "text": text}, text)
 
     def progress(self, standing: Standing) -> None:
@@ -167,7 +181,7 @@ class Bar:
 
     def begin(self, text: str) -> None:
         """Say above the bar what is scored."""
-        self._bar.console.print(text, markup=False, highlight=False)
+        self._bar.console.print(redacted(text), markup=False, highlight=False)
 
     def progress(self, standing: Standing) -> None:
         """Move the bar."""
@@ -214,7 +228,7 @@ def ready_streams() -> None:
 def complain(text: str) -> None:
     """Say on stderr why it ends; the exit code says it too, where nobody can be told."""
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(redacted(text), file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
@@ -222,7 +236,7 @@ def complain(text: str) -> None:
 def say(text: str) -> None:
     """Print the result; when nobody reads it any more, that is no failure."""
     try:
-        print(text, flush=True)
+        print(redacted(text), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as failed:

@@ -17,6 +17,7 @@ from uuid import uuid4
 from clip_scoring.cli.choices import argument, span
 from clip_scoring.cli.commands import Commands, add_command
 from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
+from clip_scoring.display import address
 from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.processes import die_with_parent
@@ -135,7 +136,7 @@ def _export(settings: Settings, arguments: argparse.Namespace) -> None:
     from clip_scoring.nightly.exports import export_run  # noqa: PLC0415  # as above
 
     done = export_run(settings, run_key=arguments.run_key, to=arguments.to)
-    print(f"{done.rows} outcomes in {done.uri}")
+    print(f"{done.rows} outcomes in {address(done.uri)}")
 
 
 def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:

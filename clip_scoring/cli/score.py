@@ -20,6 +20,7 @@ from clip_scoring.cli.commands import Commands, add_command
 from clip_scoring.cli.config import merged
 from clip_scoring.cli.console import Stop, say, told_to_stop, watching
 from clip_scoring.cli.exit_code import ExitCode
+from clip_scoring.display import redacted_cell
 from clip_scoring.errors import RunFailed
 from clip_scoring.settings.environment import Settings
 from clip_scoring.settings.file_options import FileOptions
@@ -198,7 +199,7 @@ def _dialect(scoring: FileScoring) -> str:
     dialect = scoring.file.dialect
     named = {"\t": "tab"}.get(dialect.delimiter, dialect.delimiter)
     told = "" if dialect.delimiter == "," else f", delimiter {named} (--delimiter says otherwise)"
-    return f"columns {', '.join(scoring.file.columns[:8])}{told}"
+    return f"columns {', '.join(map(redacted_cell, scoring.file.columns[:8]))}{told}"
 
 
 def _summary(result: FileResult, options: FileOptions) -> str:

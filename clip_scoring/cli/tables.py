@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from clip_scoring.display import redacted_cell
 from clip_scoring.overview import RejectionBacklog, RunProgress, ShardDetail
 
 
@@ -18,7 +19,7 @@ def runs_table(runs: Sequence[RunProgress]) -> Iterator[str]:
             (
                 "stalled" if run.stalled else run.state, run.source, run.trigger, run.planned,
                 run.reserved, run.scored, run.rejected, f"{run.done}/{run.shards}",
-                _instant(run.started_at), _took(run), run.run_key,
+                _instant(run.started_at), _took(run), redacted_cell(run.run_key),
             )
             for run in runs
         ],
@@ -33,9 +34,9 @@ def shards_table(shards: Sequence[ShardDetail]) -> Iterator[str]:
         head,
         [
             (
-                shard.number, shard.state, f"[{shard.start_key}, {shard.stop_key})", shard.offset,
-                shard.epoch, shard.tries, shard.planned, shard.scored, shard.rejected,
-                _worker(shard),
+                shard.number, shard.state, _keys(shard),
+                redacted_cell(str(shard.offset)), shard.epoch, shard.tries, shard.planned,
+                shard.scored, shard.rejected, _worker(shard),
             )
             for shard in shards
         ],
@@ -70,6 +71,11 @@ def _instant(moment: datetime) -> str:
 
 def _took(run: RunProgress) -> str:
     return "" if run.finished_at is None else str(run.finished_at - run.started_at).split(".")[0]
+
+
+def _keys(shard: ShardDetail) -> str:
+    start, stop = (redacted_cell(str(key)) for key in (shard.start_key, shard.stop_key))
+    return f"[{start}, {stop})"
 
 
 def _worker(shard: ShardDetail) -> str:

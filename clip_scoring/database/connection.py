@@ -65,9 +65,14 @@ def query(name: str) -> TextClause:
 def connect_engine(url: str, *, kept: int = 0) -> Engine:
     """An engine for a PostgreSQL URL; connects lazily, keeps at most `kept` idle connections.
 
-    A kept connection is tried before it is used, and replaced when the server dropped it. Raises
-    SettingsInvalid for anything but PostgreSQL.
+    A kept connection is tried before it is used, and replaced when the server dropped it. No error
+    quotes the password, or what was written to the database. Raises SettingsInvalid for anything
+    but PostgreSQL, and where a character of the password would end up in the host or the port.
     """
+    if url.count("@") > 1:
+        raise SettingsInvalid(
+            "the database URL has more than one @: write %40 for all but the last"
+        )
     pool: dict[str, Any] = {"poolclass": NullPool}
     if kept:
         pool = {"pool_size": kept, "max_overflow": 0, "pool_pre_ping": True}
@@ -78,10 +83,16 @@ def connect_engine(url: str, *, kept: int = 0) -> Engine:
         return create_engine(
             parsed.set(drivername="postgresql+psycopg2"),
             connect_args=_CONNECT,
+            hide_parameters=True,
             **pool,
         )
     except (ArgumentError, NoSuchModuleError) as wrong:
         raise SettingsInvalid("the database URL is not of the form postgresql://…") from wrong
+    except ValueError:
+        raise SettingsInvalid(
+            "the port in the database URL is not a number: in a password write %3A for : and "
+            "%2F for /"
+        ) from None  # the cause quotes what stands there
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from clip_scoring.database.connection import connect_engine, transaction
-from clip_scoring.errors import SettingsInvalid
+from clip_scoring.database.connection import transaction
 
 _SERVER = text(
     "SELECT current_setting('server_version') AS version, current_user AS login,"
@@ -42,24 +41,6 @@ class Rights:
     reads: bool
     writes: bool
     standby: bool
-
-
-def engine_without_leaks(url: str) -> Engine:
-    """An engine that keeps one connection, for a URL of which no error can quote the password.
-
-    Raises SettingsInvalid where a character of the password would end up in the host or the port.
-    """
-    if url.count("@") > 1:
-        raise SettingsInvalid(
-            "the database URL has more than one @: write %40 for all but the last"
-        )
-    try:
-        return connect_engine(url, kept=1)
-    except ValueError:
-        raise SettingsInvalid(
-            "the port in the database URL is not a number: in a password write %3A for : and "
-            "%2F for /"
-        ) from None  # the cause quotes what stands there
 
 
 def ask_server(engine: Engine) -> Server:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine, Row
 
 from clip_scoring.database.connection import query, transaction
 from clip_scoring.database.runs import LEASE, planning_scope, run_of
+from clip_scoring.display import redacted_cell
 from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, ShardLost
 from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Key, Outcome, Record, Rejection, Score
@@ -82,7 +83,8 @@ class PostgresSink:
         _repeated(write)
         log.info(
             "run %d shard %d epoch %d: offset %s, %d outcomes",
-            claim.run_id, claim.number, claim.checkpoint.epoch, offset, len(outcomes),
+            claim.run_id, claim.number, claim.checkpoint.epoch, redacted_cell(str(offset)),
+            len(outcomes),
         )  # fmt: skip
         return claim.advanced(offset)
 
@@ -105,7 +107,8 @@ class PostgresSink:
         self._runs[run.id] = run
         log.info(
             "run %d shard %d epoch %d: claimed at %s, try %d at this offset",
-            run.id, claim.number, claim.checkpoint.epoch, claim.checkpoint.offset, claim.tries,
+            run.id, claim.number, claim.checkpoint.epoch,
+            redacted_cell(str(claim.checkpoint.offset)), claim.tries,
         )  # fmt: skip
         return claim
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from clip_scoring.database import health, schema
-from clip_scoring.database.connection import DATABASE_ERRORS, Database
+from clip_scoring.database.connection import DATABASE_ERRORS, Database, connect_engine
 from clip_scoring.doctor import places
 from clip_scoring.doctor.findings import (
     CheckStatus,
@@ -192,7 +192,7 @@ def _database(settings: Settings) -> Findings:
         remedy = "set CLIP_SCORING_DATABASE_URL for plan and run; score needs none"
         yield Finding("database", CheckStatus.SKIP, "not configured", remedy)
         return
-    engine = health.engine_without_leaks(settings.database_url)
+    engine = connect_engine(settings.database_url, kept=1)
     try:
         server = health.ask_server(engine)
         where = f"{server.database} at {engine.url.host}:{engine.url.port or 5432}"

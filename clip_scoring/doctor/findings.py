@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clip_scoring.database.health import Rights
+from clip_scoring.display import redacted
 from clip_scoring.sources.stored_objects import Listing
 
 if TYPE_CHECKING:
@@ -44,12 +45,18 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one part, and what to do; no remedy where nothing has to be done."""
+    """What was found of one part, and what to do; no remedy where nothing has to be done.
+
+    Addresses in it lose their secrets: settings hold some.
+    """
 
     name: str
     status: CheckStatus
     text: str
     remedy: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", redacted(self.text))
 
 
 Findings = Iterator[Finding]

@@ -73,7 +73,7 @@ def write_report(scoring: FileScoring, result: FileResult, folder: Path) -> Path
         images = scoring.images(pairs)
         return [
             ReportPair(
-                redacted_cell(each.name),
+                each.name,
                 each.image_uri,
                 each.caption,
                 each.similarity,

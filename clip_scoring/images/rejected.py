@@ -10,5 +10,5 @@ class ImageRejected(Exception):
     """This image becomes a rejection; never leaves the loader."""
 
     def __init__(self, reason: Reason, detail: str, *, retry_after: int | None = None) -> None:
-        super().__init__(f"{reason}: {detail}")
         self.rejection = Rejection(reason, redacted(detail)[:200], retry_after)
+        super().__init__(f"{reason}: {self.rejection.detail}")

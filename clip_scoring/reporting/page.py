@@ -41,7 +41,7 @@ environment.filters |= {
     each.__name__: each
     for each in (
         display.number, display.rate, display.percent, display.similarity, display.duration,
-        display.visible, display.shortened, display.address, clip_score,
+        display.visible, display.shortened, display.address, display.redacted_cell, clip_score,
     )
 }  # fmt: skip
 environment.filters["base64"] = lambda content: b64encode(content).decode()

@@ -110,7 +110,8 @@ class Settings:
         """The database URL, or SettingsInvalid that says where to set it."""
         if not self.database_url:
             raise SettingsInvalid(
-                "set CLIP_SCORING_DATABASE_URL=postgresql://user:password@host/db"
+                "set CLIP_SCORING_DATABASE_URL=postgresql://host/database, login and password "
+                "before the host"
             )
         return self.database_url
 

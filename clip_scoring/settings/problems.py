@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from clip_scoring.display import redacted_cell
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.settings.fields import MUST, adapter
 
@@ -24,8 +25,6 @@ _OURS = {MUST, UNKNOWN, MISSING}
 _KINDS = {"union_tag_invalid", "union_tag_not_found"}
 _LONGEST = 80
 _LARGEST = 10**18
-_LOGIN = re.compile(r"(?<=//).*@|^(?![a-z+]*://)[^/]*:.*@", re.DOTALL)
-_QUERY = re.compile(r"\?.*", re.DOTALL)
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _MAPPING, _LIST = "must be a mapping", "must be a list"
 _TEXTS = {
@@ -49,7 +48,9 @@ def options_of(kind: type[_Options], given: Mapping[str, Any], *, noun: str = "o
     names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # a dataclass
     chosen = {name: value for name, value in given.items() if value is not None}
     lines = [
-        f"unknown {noun} {name!r}{nearest(name, names)}" for name in chosen if name not in names
+        f"unknown {noun} {shown(name)}{nearest(name, names)}"
+        for name in chosen
+        if name not in names
     ]
     model: Any = kind  # a checker sees types as not hashable
     try:
@@ -129,13 +130,8 @@ def shown(value: object) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str | PurePath | date):
-        return _shortened(repr(_without_secrets(str(value))))
+        return _shortened(repr(redacted_cell(str(value))))
     return f"a value of type {type(value).__name__}"
-
-
-def _without_secrets(text: str) -> str:
-    hidden = _LOGIN.sub("…@", text)
-    return _QUERY.sub("?…", hidden) if "//" in hidden else hidden
 
 
 def _shortened(text: str) -> str:

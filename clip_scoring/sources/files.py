@@ -66,7 +66,7 @@ class FileSource:
             named = self._format.names_rows
             rows = self._format.rows(self._store, stored, survey, 0) if named else ()
             self._manifest.add(stored, survey, rows)
-            log.info("source %s: %s has %d rows", self.name, stored.uri, survey.rows)
+            log.info("source %s: %s has %d rows", self.name, stored.shown, survey.rows)
         self._manifest.reconcile(window, found)
 
     def count_pending(self, selection: Selection) -> int:
@@ -205,7 +205,7 @@ class _Reading:
             row = next((each for each in self.rows if each.number == number), None)
             if row is None:
                 raise ObjectUnreadable(
-                    f"{self.file.stored.uri} ends before row {number} of {self.file.survey.rows}"
+                    f"{self.file.stored.shown} ends before row {number} of {self.file.survey.rows}"
                 )
             self.next_number = number + 1
             yield row

@@ -28,7 +28,7 @@ class Line(NamedTuple):
 def read_lines(store: ObjectStore, stored: StoredObject, mark: Mark) -> Generator[Line]:
     """Lines from the mark on, never more than one in memory; raises ObjectUnreadable on UTF-16."""
     with store.open(stored, mark.byte) as stream:
-        yield from lines_of(stream, stored.uri, mark)
+        yield from lines_of(stream, stored.shown, mark)
 
 
 def lines_of(stream: BinaryIO, uri: str, mark: Mark) -> Generator[Line]:
@@ -62,7 +62,7 @@ def _without_bom(content: bytes, uri: str) -> bytes:
 
 def survey_text(found: Iterator[tuple[Mark, Row]], stored: StoredObject, first: Mark) -> Survey:
     """Survey rows that begin at `first`; raises ObjectUnreadable when the first 100 have errors."""
-    return Survey.of(_unless_foreign(found, stored.uri), first=first, bytes_apart=_MARK_BYTES)
+    return Survey.of(_unless_foreign(found, stored.shown), first=first, bytes_apart=_MARK_BYTES)
 
 
 def _unless_foreign(found: Iterator[tuple[Mark, Row]], uri: str) -> Iterator[Mark]:

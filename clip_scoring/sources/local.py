@@ -56,17 +56,17 @@ class LocalFiles:
     def open_seekable(self, stored: StoredObject) -> BinaryIO:
         """The file itself; raises ObjectChanged when its content is another, even while read."""
         if stored.uri != self._uri:
-            raise ObjectUnreadable(f"{stored.uri} is not {self._uri}, the file of this source")
+            raise ObjectUnreadable(f"{stored.shown} is not {self._uri}, the file of this source")
         try:
             file = self._open()
         except ObjectUnreadable as failed:
             if self.path.exists():
                 raise
-            raise ObjectChanged(f"{stored.uri} is gone since planning: plan again") from failed
+            raise ObjectChanged(f"{stored.shown} is gone since planning: plan again") from failed
         seen = _Seen.of(file.fileno())
         try:
             if _version(self.path, seen) != stored.version:
-                raise ObjectChanged(_changed(stored.uri, stored.version))
+                raise ObjectChanged(_changed(stored.shown, stored.version))
         except ObjectChanged:
             file.close()
             raise
@@ -126,7 +126,7 @@ class _Watched(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         count = self._file.readinto(buffer)
         if _Seen.of(self._file.fileno()) != self._seen:
-            raise ObjectChanged(_changed(self._stored.uri, self._stored.version))
+            raise ObjectChanged(_changed(self._stored.shown, self._stored.version))
         return count or 0
 
     def close(self) -> None:

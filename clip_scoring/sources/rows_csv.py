@@ -56,16 +56,16 @@ class CsvRows:
             lines = CsvLines(read)
             record = next(csv_records(lines), None)
         if record is None:
-            raise ObjectUnreadable(f"{stored.uri} is empty: a CSV file begins with a header")
+            raise ObjectUnreadable(f"{stored.shown} is empty: a CSV file begins with a header")
         parse_error = record.parse_error or (
             "not UTF-8" if any(map(_FOREIGN.search, record.cells)) else ""
         )
         if parse_error:
-            raise ObjectUnreadable(f"{stored.uri}: the header: {parse_error}")
+            raise ObjectUnreadable(f"{stored.shown}: the header: {parse_error}")
         image, caption = (
-            _place(record.cells, name, stored.uri) for name in (self.image, self.caption)
+            _place(record.cells, name, stored.shown) for name in (self.image, self.caption)
         )
-        key = None if self.key is None else _place(record.cells, self.key, stored.uri)
+        key = None if self.key is None else _place(record.cells, self.key, stored.shown)
         last = lines.taken[-1]
         body = Mark(0, last.stop, last.number + 1)
         return _Header(len(record.cells), image, caption, key, body)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from clip_scoring.display import one_line
+from clip_scoring.display import one_line, redacted_cell
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.sources.stored_objects import Mark, ObjectStore, Row, StoredObject, Survey
 
@@ -73,7 +73,7 @@ class ParquetRows:
                         _check_column(table.schema_arrow, name)
                     yield table
             except (pyarrow.ArrowException, OSError, ValueError) as broken:
-                raise ObjectUnreadable(f"{stored.uri}: {one_line(str(broken))}") from broken
+                raise ObjectUnreadable(f"{stored.shown}: {one_line(str(broken))}") from broken
 
 
 def _check_column(schema: Any, name: str) -> None:
@@ -84,7 +84,7 @@ def _check_column(schema: Any, name: str) -> None:
     if index < 0:
         times = schema.names.count(name)
         found = f"{times} columns" if times else "no column"
-        raise ValueError(f"{found} {name!r} among {', '.join(schema.names)}")
+        raise ValueError(f"{found} {name!r} among {', '.join(map(redacted_cell, schema.names))}")
     kind = schema.field(index).type
     value = kind.value_type if types.is_dictionary(kind) else kind
     if not (types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)):

@@ -164,7 +164,7 @@ def _found(
         members = _members(stream, stored, mark, bodies=bodies)
         for number, found in enumerate(_samples(members), mark.row):
             if number == 0 and isinstance(found, _Break):
-                raise ObjectUnreadable(f"{stored.uri}: {found}")
+                raise ObjectUnreadable(f"{stored.shown}: {found}")
             start = found.start if isinstance(found, _Break) else found[0].offset
             yield Mark(number, start), found
 

@@ -24,7 +24,7 @@ from botocore.exceptions import (
     IncompleteReadError,
 )
 
-from clip_scoring.display import one_line
+from clip_scoring.display import address, one_line
 from clip_scoring.errors import (
     ClipScoringError,
     ObjectChanged,
@@ -123,14 +123,14 @@ class S3Objects:
         except _BREAKS:
             raise
         except BotoCoreError as failed:
-            raise _client_refusal(failed, stored.uri) from failed
+            raise _client_refusal(failed, stored.shown) from failed
         self._count_retries(reply)
         if reply["ETag"].strip('"') != stored.version:
             reply["Body"].close()
             raise ObjectChanged(_changed(stored))
         if part and not reply.get("ContentRange", "").startswith(f"bytes {start}-"):
             reply["Body"].close()
-            raise ObjectUnreadable(f"{stored.uri}: the store does not answer ranged reads")
+            raise ObjectUnreadable(f"{stored.shown}: the store does not answer ranged reads")
         return reply["Body"]
 
     def _prefixes(self, window: Window) -> list[str]:
@@ -177,7 +177,7 @@ class S3Objects:
     def _key(self, stored: StoredObject) -> str:
         inside = self._uri(self.prefix.partition(_DATE)[0])
         if not stored.uri.startswith(inside):
-            raise ObjectUnreadable(f"{stored.uri} does not lie below {inside}")
+            raise ObjectUnreadable(f"{stored.shown} does not lie below {inside}")
         return stored.uri.removeprefix(self._uri(""))
 
     def _count_retries(self, reply: dict[str, Any]) -> None:
@@ -241,7 +241,7 @@ class _Body(io.RawIOBase):
     def _gave_up(self, failure: Exception | None) -> str:
         why = type(failure).__name__ if failure else "the body ended"
         place = f"byte {self._at} of {self._stored.size}"
-        return f"{self._stored.uri}: {why} at {place}, and {_RESUMES} attempts to go on failed"
+        return f"{self._stored.shown}: {why} at {place}, and {_RESUMES} attempts to go on failed"
 
     def _check_sum(self) -> None:
         """The client compares the object's checksum, where it has one, at the end of the body."""
@@ -249,7 +249,7 @@ class _Body(io.RawIOBase):
             try:
                 self._reply.read(1)
             except FlexibleChecksumError as wrong:
-                text = f"{self._stored.uri} arrived damaged: its checksum differs"
+                text = f"{self._stored.shown} arrived damaged: its checksum differs"
                 raise ObjectStoreUnavailable(text) from wrong
             except _BREAKS:
                 self._drop()
@@ -315,7 +315,7 @@ def _day(text: str) -> datetime | None:
 
 
 def _changed(stored: StoredObject) -> str:
-    return f"{stored.uri} changed since planning: it was {stored.version}, plan again"
+    return f"{stored.shown} changed since planning: it was {stored.version}, plan again"
 
 
 def _get_refusal(failed: ClientError, stored: StoredObject) -> ClipScoringError:
@@ -323,23 +323,23 @@ def _get_refusal(failed: ClientError, stored: StoredObject) -> ClipScoringError:
         case 412 | 416, _:
             return ObjectChanged(_changed(stored))
         case 404, code if code != "NoSuchBucket":
-            return ObjectChanged(f"{stored.uri} is gone since planning: plan again")
+            return ObjectChanged(f"{stored.shown} is gone since planning: plan again")
         case _:
             return _refusal(failed, stored.uri)
 
 
 def _refusal(failed: ClientError, uri: str) -> ClipScoringError:
-    bucket = uri.split("/")[2]
+    bucket, place = uri.split("/")[2], address(uri)
     match _answer(failed):
         case _, "NoSuchBucket":
             return ObjectUnreadable(f"bucket {bucket} does not exist: check its name and endpoint")
         case 403, code:
             advice = f"check the credentials and their rights on bucket {bucket}"
-            return ObjectUnreadable(f"{uri} may not be read ({code}): {advice}")
+            return ObjectUnreadable(f"{place} may not be read ({code}): {advice}")
         case status, code if status == 429 or status >= 500 or code in _BUSY:
-            return ObjectStoreUnavailable(f"{uri}: still {code} after all retries")
+            return ObjectStoreUnavailable(f"{place}: still {code} after all retries")
         case _, code:
-            return ObjectUnreadable(f"{uri}: the store answered {code}")
+            return ObjectUnreadable(f"{place}: the store answered {code}")
 
 
 def _answer(failed: ClientError) -> tuple[int, str]:

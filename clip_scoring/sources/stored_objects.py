@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
-from clip_scoring.display import one_line
+from clip_scoring.display import address, one_line
 from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Reason, Rejection
 from clip_scoring.runs import Window
@@ -24,6 +24,11 @@ class StoredObject:
     size: int
     event_time: datetime
     """The day in its name where the prefix has `{date}`, else when it was last modified."""
+
+    @property
+    def shown(self) -> str:
+        """The URI for people; a query in it may be the signature of a link."""
+        return address(self.uri)
 
     def lies_in(self, window: Window) -> bool:
         """Whether the event time is in the window."""

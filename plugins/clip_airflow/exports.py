@@ -10,6 +10,7 @@ from airflow.sdk import AssetAny, BaseOperator, Param
 
 from clip_airflow.assets import source_asset
 from clip_airflow.connections import worker_settings
+from clip_scoring.display import address
 from clip_scoring.errors import SettingsInvalid
 from clip_scoring.settings.environment import Settings
 
@@ -64,6 +65,6 @@ class ExportRunsOperator(BaseOperator):
         run_keys, settings, files = run_keys_of(context), worker_settings(), []
         for run_key in run_keys:
             done = export_run(settings, run_key=run_key)
-            self.log.info("run %s: %d outcomes in %s", run_key, done.rows, done.uri)
+            self.log.info("run %s: %d outcomes in %s", run_key, done.rows, address(done.uri))
             files.append({"run_key": run_key, "uri": done.uri, "rows": done.rows})
         return files

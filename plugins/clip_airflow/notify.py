@@ -71,7 +71,7 @@ def figures_of(summary: RunSummary) -> dict[str, object]:
         "rejected": summary.rejected,
         "pending": summary.pending,
         "rejection_rate": round(summary.rejection_rate, 4),
-        "failures": list(_at_most(summary.failures)),
+        "failures": list(map(redacted, _at_most(summary.failures))),
     }
 
 
@@ -133,7 +133,7 @@ def _choices(context: Context) -> dict[str, str]:
 def _no_error_recorded(context: Context) -> str:
     ti = context.get("ti")
     if ti is None:
-        return f"no task failed: {context.get('reason')}"
+        return f"no task failed: {redacted(str(context.get('reason')))}"
     return f"task {ti.task_id} ended without a word; its log may know more"
 
 

@@ -16,7 +16,6 @@ from clip_airflow.metrics import emit_batches, emit_remaining
 from clip_airflow.notify import FAILURE, FIGURES, figures_of
 from clip_airflow.orphans import is_supervised
 from clip_airflow.params import options_of, run_key_of, trigger_of
-from clip_scoring.display import redacted
 from clip_scoring.errors import ClipScoringError, RunFailed
 from clip_scoring.processes import die_with_parent
 
@@ -39,7 +38,7 @@ def _push_failure(context: Context) -> Iterator[None]:
     try:
         yield
     except ClipScoringError as error:
-        context["ti"].xcom_push(key=FAILURE, value=redacted(str(error)))
+        context["ti"].xcom_push(key=FAILURE, value=str(error))
         raise
 
 

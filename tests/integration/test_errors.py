@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DataError
 
 from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.database import schema
-from clip_scoring.database.connection import connect_engine
+from clip_scoring.database.connection import connect_engine, transaction
 from tests.support.world import World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -100,6 +102,13 @@ def test_a_folder_that_cannot_be_written(database: str) -> None:
 def test_a_registration_file_that_is_missing(tmp_path: Path) -> None:
     done = command("run", CLIP_SCORING_SOURCES=str(tmp_path / "none.yaml"))
     assert "none.yaml: No such file" in one_line(done)
+
+
+def test_an_error_of_the_database_quotes_no_value(database: str) -> None:
+    asked = text("SELECT 1 / 0 WHERE :uri <> ''")
+    with pytest.raises(DataError) as failed, transaction(connect_engine(database)) as connection:
+        connection.execute(asked, {"uri": "s3://b/k?versionId=SECRET"})
+    assert "SECRET" not in str(failed.value)
 
 
 def test_upgrading_twice_changes_nothing(empty_database: str) -> None:

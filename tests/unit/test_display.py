@@ -182,6 +182,24 @@ def test_addresses_in_a_text_are_redacted_and_its_words_stay(text: str, written:
     assert display.redacted(text) == written
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "'http://…@host/x.jpg'", "'http:/…@host:80/x?…',", "…@host/x?…", "('data:…')",
+        "http://host:port", "url='//h/x#…'",
+    ],
+)  # fmt: skip
+def test_what_was_redacted_before_stays_as_it_is(text: str) -> None:
+    assert (display.redacted(text), display.redacted_cell(text)) == (text, text)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://…@h/u:α@h", "http://u:α…@h/", "'//h/?…α'", "data:…α", "//u:α@h/x?…"]
+)
+def test_what_only_looks_as_if_it_was_redacted_is_redacted(text: str) -> None:
+    assert not SECRET.search(display.redacted(text) + display.redacted_cell(text))
+
+
 # Other texts and numbers
 
 

@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clip_airflow.web.routes import pages
 from clip_airflow.web.templating import render
-from clip_scoring.display import redacted
 from clip_scoring.errors import ClipScoringError
 
 log = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ def misunderstood(request: Request, why: Exception) -> Response:
 
 def broken(request: Request, why: Exception) -> Response:
     """Something behind the pages does not work; the log says more than the page."""
-    log.warning("%s: %s", request.url.path, redacted(str(why)))
+    log.warning("%s: %s", request.url.path, why)
     return HTMLResponse(_error_page(request, 503, str(why)), 503)
 
 

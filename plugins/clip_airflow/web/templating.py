@@ -24,6 +24,7 @@ _environment.filters |= {
         texts.last_day, texts.instant,
         display.number, display.percent, display.similarity,
         display.visible, display.shortened, display.address, display.redacted,
+        display.redacted_cell,
         figures.timeline_chart, figures.distribution_chart, figures.stages_chart,
     )
 }  # fmt: skip
