@@ -1,4 +1,4 @@
-"""A broken world, grouped by what the caller does about it; a bad record is never one of these."""
+"""Errors, grouped by recovery: Fatal or Retryable; a bad record is never one of these."""
 
 from clip_scoring.display import redacted
 
@@ -46,7 +46,7 @@ class ObjectUnreadable(Fatal):
 
 
 class ObjectChanged(Fatal):
-    """A file of a source is not the one that was planned any more; the next run plans it anew."""
+    """A file of a source is not the one that was planned any more; the next run plans it again."""
 
 
 class RunNotFound(Fatal):

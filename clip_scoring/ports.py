@@ -61,7 +61,7 @@ class Source(Protocol):
         """
 
     def drain_metrics(self) -> StageMetrics:
-        """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
+        """Counts of `bytes` and `read_retries` since the last call."""
 
 
 class ImageDecoders(Protocol):
@@ -80,7 +80,7 @@ class ImageDecoders(Protocol):
         """The pixels of one image; a bad one raises what the loader makes a Rejection of."""
 
     def drain_metrics(self) -> StageMetrics:
-        """Counts of what happened since this was asked last."""
+        """Counts since the last call."""
 
     async def close(self) -> None:
         """End processes and threads; nothing may be decoding any more."""
@@ -96,7 +96,7 @@ class DecodedImage:
 
 @dataclass(frozen=True, slots=True)
 class LoadedImages:
-    """Images of one batch, in order, and what the stage did since it was asked last.
+    """Images of one batch, in order, and the metrics of the stage since the last call.
 
     Each second of the stage counts as `decode` by the share of busy decoders, and the rest of it
     as `fetch` while something is being fetched.
@@ -118,18 +118,18 @@ class Scorer(Protocol):
 
     fingerprint: Fingerprint
     device: str
-    """What it computes on, for people: `cpu`, or the name of the GPU."""
+    """The device's name for people: `cpu`, or that of the GPU."""
 
     def drain_metrics(self) -> StageMetrics:
-        """What scoring did since this was asked last: pairs encoded and repeated, back-offs."""
+        """Counts since the last call: pairs encoded and repeated, back-offs."""
 
     def score(
         self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]
     ) -> list[Outcome]:
         """Similarity of `images[i]` and `captions[i]`, one outcome for each i.
 
-        None holds the place of a rejected pair, whose outcome means nothing. A similarity depends
-        on its own pair only: whatever stands beside it, its bytes are the same.
+        None stands for a rejected pair, whose outcome means nothing. A similarity depends
+        on its own pair only: its bytes are the same whatever else is in the call.
 
         Raises DeviceLost when the device has to be given up.
         """
@@ -190,7 +190,7 @@ class Planning(Protocol):
         """Void every claim on runs of the same scope whose leases have all run out."""
 
     def reserved_ranges(self, run: Run) -> list[KeyRange]:
-        """What open shards of other live runs hold whose windows overlap with the run's."""
+        """Key ranges of open shards of other live runs whose windows overlap with the run's."""
 
     def add_shards(self, run: Run, ranges: Sequence[PlannedRange], reserved: int) -> None:
         """Number and store the run's shards and its planned and reserved counts."""
@@ -200,13 +200,13 @@ class Planning(Protocol):
 
 
 class Runs(Protocol):
-    """The book of runs."""
+    """The run store: plans, recounts and closes runs."""
 
     def planning(self, source: str, fingerprint: Fingerprint) -> AbstractContextManager[Planning]:
         """One transaction; two of them for the same source and fingerprint never overlap."""
 
     def selection_of(self, request: RunRequest) -> Selection:
-        """What the request would take if it were planned now; writes nothing."""
+        """The selection that the request would get if it were planned now; writes nothing."""
 
     def get(self, run_key: str) -> Run:
         """The planned run of that key; raises RunNotFound."""

@@ -49,8 +49,8 @@ def drift(now: Histogram, before: Iterable[Histogram]) -> float | None:
     """
     earlier: dict[int, int] = {}
     for histogram in before:
-        for place, count in histogram.items():
-            earlier[place] = earlier.get(place, 0) + count
+        for bin_index, count in histogram.items():
+            earlier[bin_index] = earlier.get(bin_index, 0) + count
     if min(sum(now.values()), sum(earlier.values())) < FEWEST_SCORES:
         return None
     return _wasserstein(now, earlier) / BINS_PER_UNIT
@@ -64,7 +64,7 @@ def _wasserstein(one: Histogram, other: Histogram) -> float:
     one_total, other_total = sum(one.values()), sum(other.values())
     edges = sorted(one.keys() | other.keys())
     lead = area = 0
-    for place, following in pairwise(edges):
-        lead += one.get(place, 0) * other_total - other.get(place, 0) * one_total
-        area += abs(lead) * (following - place)
+    for bin_index, following in pairwise(edges):
+        lead += one.get(bin_index, 0) * other_total - other.get(bin_index, 0) * one_total
+        area += abs(lead) * (following - bin_index)
     return area / (one_total * other_total)

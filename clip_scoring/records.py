@@ -123,7 +123,7 @@ class Record:
         _set_image_uri(self, image_uri)
         _set_caption(self, caption)
         _set_image(self, image)
-        _set_flaw(self, parse_error)
+        _set_parse_error(self, parse_error)
         _set_name(self, name)
 
     @property
@@ -142,7 +142,7 @@ class Record:
         return md5(text, usedforsecurity=False).hexdigest()
 
 
-_set_key, _set_image_uri, _set_caption, _set_image, _set_flaw, _set_name = (
+_set_key, _set_image_uri, _set_caption, _set_image, _set_parse_error, _set_name = (
     getattr(Record, each.name).__set__ for each in fields(Record)
 )
 

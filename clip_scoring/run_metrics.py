@@ -89,7 +89,7 @@ class RunMetrics:
             "pending": self.pending,
             "failures": list(self.failures),
             "rejections": dict(self.rejections),
-            "histogram": {str(place): count for place, count in self.histogram.items()},
+            "histogram": {str(bin_index): count for bin_index, count in self.histogram.items()},
             "drift": self.drift,
             "lowest": [list(pair) for pair in self.lowest],
             "highest": [list(pair) for pair in self.highest],
@@ -125,7 +125,7 @@ class RunMetrics:
 
 def histogram_of_json(tree: Mapping[str, int] | None) -> Histogram:
     """A histogram whose bins were written as text, as keys of JSON are."""
-    return {int(place): count for place, count in (tree or {}).items()}
+    return {int(bin_index): count for bin_index, count in (tree or {}).items()}
 
 
 def _ranked(pairs: list[list[Any]] | None) -> Ranked:

@@ -23,7 +23,7 @@ COMPONENTS: Mapping[str, tuple[str, ...]] = {
     "dag-processor": ("dag-processor",),
 }
 FOREIGN = ("AIRFLOW", "CLIP_SCORING_", "PYTHON", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-PATIENCE_S = 8.0
+GRACE_S = 8.0
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Site:
             log=self.state.logs / f"{log or name}.log",
             folder=self.repository,
             env=self.environment(),
-            patience_s=PATIENCE_S,
+            grace_s=GRACE_S,
         )
 
     def component(self, name: str) -> Command:

@@ -34,7 +34,7 @@ class Order:
 
     argv: tuple[str, ...]
     stop_signal: int
-    patience_s: float
+    grace_s: float
     account: tuple[int, int] | None
 
 
@@ -42,13 +42,13 @@ def parse(arguments: Sequence[str]) -> Order:
     """Read the guard's own command line; the command follows `--`."""
     parser = argparse.ArgumentParser(prog="guard")
     parser.add_argument("--stop-signal", type=int, default=int(signal.SIGTERM))
-    parser.add_argument("--patience", type=float, default=10.0)
+    parser.add_argument("--grace-s", type=float, default=10.0)
     parser.add_argument("--uid", type=int)
     parser.add_argument("--gid", type=int)
     parser.add_argument("argv", nargs="+")
     given = parser.parse_args(arguments)
     account = None if given.uid is None else (given.uid, given.gid)
-    return Order(tuple(given.argv), given.stop_signal, given.patience, account)
+    return Order(tuple(given.argv), given.stop_signal, given.grace_s, account)
 
 
 def prctl(option: int, value: int) -> None:
@@ -177,7 +177,7 @@ def await_end(command: int, events: Events, timeout: float | None) -> int | None
 def stop(command: int, order: Order, events: Events) -> int:
     """Ask the command to stop, and return its exit code, or -SIGKILL when it did not listen."""
     kill(command, order.stop_signal)
-    code = await_end(command, events, order.patience_s)
+    code = await_end(command, events, order.grace_s)
     return -signal.SIGKILL if code is None else code
 
 

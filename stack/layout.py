@@ -100,7 +100,7 @@ class State:
                 **asdict(one.identity),
                 "name": one.name,
                 "log": str(one.log),
-                "patience": one.patience_s,
+                "grace_s": one.grace_s,
             }
             for one in running
         ]
@@ -124,4 +124,4 @@ class State:
 def recall(entry: dict[str, str | int | float]) -> Running:
     """A remembered process; whether it still runs is another question."""
     identity = Identity(int(entry["pid"]), int(entry["ticks"]), str(entry["boot"]))
-    return Running(str(entry["name"]), identity, Path(str(entry["log"])), float(entry["patience"]))
+    return Running(str(entry["name"]), identity, Path(str(entry["log"])), float(entry["grace_s"]))

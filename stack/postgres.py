@@ -202,7 +202,7 @@ def program(home: ServerHome, name: str, *arguments: str) -> Command:
         env={"PATH": os.defpath, "TZ": "UTC", "LC_ALL": "C"},
         account=home.account,
         stop_signal=signal.SIGINT,
-        patience_s=STOP_LIMIT_S,
+        grace_s=STOP_LIMIT_S,
     )
 
 

@@ -68,13 +68,13 @@ class Command:
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    patience_s: float = 10.0
+    grace_s: float = 10.0
 
     def guarded(self) -> list[str]:
         """The command line of the guard that runs this command."""
         account = self.account
         rights = [f"--uid={account.uid}", f"--gid={account.gid}"] if account else []
-        ending = [f"--stop-signal={int(self.stop_signal)}", f"--patience={self.patience_s}"]
+        ending = [f"--stop-signal={int(self.stop_signal)}", f"--grace-s={self.grace_s}"]
         return [sys.executable, "-I", "-S", str(GUARD), *rights, *ending, "--", *self.argv]
 
 
@@ -85,7 +85,7 @@ class Running:
     name: str
     identity: Identity
     log: Path
-    patience_s: float
+    grace_s: float
     child: subprocess.Popen[bytes] | None = None
 
     def alive(self) -> bool:
@@ -112,7 +112,7 @@ class Running:
     def stop(self) -> None:
         """Stop the command and its family, and return when they are gone. Safe to repeat."""
         self.ask_to_stop()
-        if not poll(lambda: not self.alive(), limit_s=self.patience_s + MARGIN_S):
+        if not poll(lambda: not self.alive(), limit_s=self.grace_s + MARGIN_S):
             os.killpg(self.identity.pid, signal.SIGKILL)
             poll(lambda: not self.alive(), limit_s=MARGIN_S)
         if self.child is not None and self.child.stdin is not None:
@@ -132,7 +132,7 @@ def start(command: Command) -> Running:
             start_new_session=True,
         )
     identity = identify(child.pid) or Identity(child.pid, 0, "")
-    return Running(command.name, identity, command.log, command.patience_s, child)
+    return Running(command.name, identity, command.log, command.grace_s, child)
 
 
 def finish(running: Running, *, limit_s: float) -> None:

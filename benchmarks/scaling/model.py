@@ -59,13 +59,13 @@ class Model:
         """Pairs/s of a GPU with its cores: the slower of towers and loading."""
         return min(self.gpu_towers(weights, gpu), self.gpu_loading())
 
-    def busy(self, pace: float) -> float:
+    def busy(self, rate: float) -> float:
         """Connections in use on average: transactions a second × seconds of each."""
-        return pace * (1 / self.value("commit") + self.value("read") / LONG_RUN_RECORDS)
+        return rate * (1 / self.value("commit") + self.value("read") / LONG_RUN_RECORDS)
 
-    def pool(self, pace: float) -> int:
+    def pool(self, rate: float) -> int:
         """Server connections of pgbouncer."""
-        return ceil(self.given.peak_factor * self.busy(pace)) + CONNECTIONS_BESIDE
+        return ceil(self.given.peak_factor * self.busy(rate)) + CONNECTIONS_BESIDE
 
     def planning_seconds(self, pending: float) -> float:
         """Of a source that holds nothing but what is pending."""

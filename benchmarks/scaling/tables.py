@@ -37,25 +37,25 @@ def _columns(millions: Sequence[float]) -> Iterator[Row]:
 
 def needs(model: Model, millions: Sequence[float], hours: float) -> Iterator[Row]:
     """A column for each size of a day, worked off within `hours`."""
-    paces = [each * MILLION / (hours * 3600) for each in millions]
+    all_needed = [each * MILLION / (hours * 3600) for each in millions]
 
     def row(what: str, form: Callable[[float], str]) -> Row:
-        return [what, *map(form, paces)]
+        return [what, *map(form, all_needed)]
 
     yield from _columns(millions)
     yield row("pairs/s", written)
     for what, rate in _workers(model).items():
-        yield [what, *(whole(pace / rate) for pace in paces)]
+        yield [what, *(whole(needed / rate) for needed in all_needed)]
     per_pair = model.given.image_kb * 8 / MILLION
-    yield row("network for images, Gbit/s", lambda pace: written(pace * per_pair))
-    yield row("commits/s", lambda pace: written(pace / model.given.batch_size))
+    yield row("network for images, Gbit/s", lambda needed: written(needed * per_pair))
+    yield row("commits/s", lambda needed: written(needed / model.given.batch_size))
     commit, alone, gpu = model.value("commit"), model.cpu("int8"), model.gpu("ViT-B/32")
-    yield row("share of what one writer can do", lambda pace: f"{pace / commit:.1%}")
+    yield row("share of what one writer can do", lambda needed: f"{needed / commit:.1%}")
     yield row("connections of workers without a GPU, int8",
-              lambda pace: f"{ceil(pace / alone) * CONNECTIONS_A_WORKER:,}")  # fmt: skip
+              lambda needed: f"{ceil(needed / alone) * CONNECTIONS_A_WORKER:,}")  # fmt: skip
     yield row("connections of workers with a GPU, ViT-B/32",
-              lambda pace: f"{ceil(pace / gpu) * CONNECTIONS_A_WORKER:,}")  # fmt: skip
-    yield row("connections from pgbouncer to PostgreSQL", lambda pace: whole(model.pool(pace)))
+              lambda needed: f"{ceil(needed / gpu) * CONNECTIONS_A_WORKER:,}")  # fmt: skip
+    yield row("connections from pgbouncer to PostgreSQL", lambda needed: whole(model.pool(needed)))
 
 
 def _workers(model: Model) -> dict[str, float]:

@@ -126,7 +126,7 @@ class Lines:
         self._stop = stop
         self._as_json = as_json
         self._rate = Rate()
-        self._told = monotonic()
+        self._said_at = monotonic()
 
     def begin(self, text: str) -> None:
         """Say what is scored."""
@@ -136,9 +136,9 @@ class Lines:
     def progress(self, standing: Standing) -> None:
         """Say where it stands, if the last line is old enough."""
         figures = self._rate.figures(standing)
-        if monotonic() - self._told < EVERY_SECONDS or not figures["pairs_per_second"]:
+        if monotonic() - self._said_at < EVERY_SECONDS or not figures["pairs_per_second"]:
             return
-        self._told = monotonic()
+        self._said_at = monotonic()
         left = "" if figures["left_s"] is None else f"  {figures['left_s']:.0f} s left"
         text = (
             f"{standing.share:.1%}  {standing.done} rows  {figures['pairs_per_second']:.1f} pairs/s"

@@ -198,8 +198,8 @@ def _dialect(scoring: FileScoring) -> str:
     """What was found out about the file, where it is not what CSV usually is."""
     dialect = scoring.file.dialect
     named = {"\t": "tab"}.get(dialect.delimiter, dialect.delimiter)
-    told = "" if dialect.delimiter == "," else f", delimiter {named} (--delimiter says otherwise)"
-    return f"columns {', '.join(map(redacted_cell, scoring.file.columns[:8]))}{told}"
+    note = "" if dialect.delimiter == "," else f", delimiter {named} (--delimiter says otherwise)"
+    return f"columns {', '.join(map(redacted_cell, scoring.file.columns[:8]))}{note}"
 
 
 def _summary(result: FileResult, options: FileOptions) -> str:

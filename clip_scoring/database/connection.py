@@ -108,14 +108,14 @@ def transaction(engine: Engine, *, statement_timeout: str = "30s") -> Iterator[C
             yield connection
     except DBAPIError as failed:
         if _connection_lost(failed):
-            raise DatabaseUnreachable(_told(engine, failed)) from failed
+            raise DatabaseUnreachable(_message(engine, failed)) from failed
         if sqlstate(failed) == "42501":
             raise NotPermitted(
                 f"login {engine.url.username}: {_first_line(failed)}; docs/database.md says which "
                 "role it needs"
             ) from failed
         if sqlstate(failed) in _ROLLED_BACK:
-            raise DatabaseBusy(_told(engine, failed)) from failed
+            raise DatabaseBusy(_message(engine, failed)) from failed
         raise
 
 
@@ -133,7 +133,7 @@ def _connection_lost(error: DBAPIError) -> bool:
     return state.startswith(("08", "57P")) or state in {"25P03", "25P04", "53300"}
 
 
-def _told(engine: Engine, error: DBAPIError) -> str:
+def _message(engine: Engine, error: DBAPIError) -> str:
     url = engine.url
     return f"database {url.database} at {url.host}:{url.port or 5432}: {_first_line(error)}"
 

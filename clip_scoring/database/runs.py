@@ -1,4 +1,4 @@
-"""The book of runs in PostgreSQL: planning, recounting, closing."""
+"""The run store in PostgreSQL: planning, recounting, closing."""
 
 from __future__ import annotations
 

@@ -102,10 +102,10 @@ def _guarded(name: str, found: Findings, *, about: str = "", remedy: str = "") -
     try:
         yield from found
     except _BROKEN as broken:
-        yield Finding(name, CheckStatus.FAIL, about + _told(broken), remedy or _REMEDIES[name])
+        yield Finding(name, CheckStatus.FAIL, about + _message(broken), remedy or _REMEDIES[name])
 
 
-def _told(broken: Exception) -> str:
+def _message(broken: Exception) -> str:
     if isinstance(broken, OSError) and broken.filename is not None:
         return f"{broken.filename}: {broken.strerror}"
     return (str(broken).splitlines() or [type(broken).__name__])[0]
@@ -209,7 +209,7 @@ def _schema(engine: Database, login: str) -> Findings:
     try:
         schema.require_current(engine)
     except NotPermitted as denied:
-        yield Finding("rights", CheckStatus.FAIL, _told(denied), grant_to(login))
+        yield Finding("rights", CheckStatus.FAIL, _message(denied), grant_to(login))
         return
     yield Finding("schema", CheckStatus.OK, f"clip at version {schema.SCHEMA_VERSION}")
     yield rights_finding(login, health.ask_rights(engine))

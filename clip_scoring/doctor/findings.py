@@ -113,8 +113,8 @@ def cpu_finding(cores: int, flags: frozenset[str]) -> Finding:
     counted = f"{cores} core{'s' * (cores != 1)} for this process"
     if "sse2" not in flags:  # not of the x86 family, whose features these are
         return Finding("cpu", CheckStatus.OK, counted)
-    told = [name if flag in flags else f"no {name}" for name, flag in _FEATURES.items()]
-    text = f"{counted}; {', '.join(told)}"
+    features = [name if flag in flags else f"no {name}" for name, flag in _FEATURES.items()]
+    text = f"{counted}; {', '.join(features)}"
     if _FEATURES["AVX2"] in flags:
         return Finding("cpu", CheckStatus.OK, text)
     return Finding(

@@ -172,13 +172,13 @@ def _of_known(
 def _groups(batches: Iterable[Any], size: GroupSize) -> Iterator[Any]:
     import pyarrow as pa  # noqa: PLC0415  # as above
 
-    held: list[Any] = []
-    rows = held_bytes = 0
+    batches_of_group: list[Any] = []
+    rows = size_bytes = 0
     for batch in batches:
-        held.append(batch)
-        rows, held_bytes = rows + batch.num_rows, held_bytes + batch.nbytes
-        if rows >= size.rows or held_bytes >= size.bytes:
-            yield pa.Table.from_batches(held)
-            held, rows, held_bytes = [], 0, 0
-    if held:
-        yield pa.Table.from_batches(held)
+        batches_of_group.append(batch)
+        rows, size_bytes = rows + batch.num_rows, size_bytes + batch.nbytes
+        if rows >= size.rows or size_bytes >= size.bytes:
+            yield pa.Table.from_batches(batches_of_group)
+            batches_of_group, rows, size_bytes = [], 0, 0
+    if batches_of_group:
+        yield pa.Table.from_batches(batches_of_group)

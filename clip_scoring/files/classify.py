@@ -107,7 +107,7 @@ class Classification:
             delimiter=given.delimiter,
             has_header=given.has_header,
         )
-        self._image = self._file.place(given.image)
+        self._image = self._file.column_index(given.image)
         self._folder = str(given.path.absolute().parent)
         self._layout = _layout(self._file, self._labels, options)
         require_place(options.output_path, self._layout, source=given.path, force=given.force)

@@ -1,4 +1,4 @@
-"""The journal beside an output: what has been scored so far, append only, safe at each sync."""
+"""The journal next to an output: what has been scored so far, append only, safe at each sync."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ RowIndex = int
 
 
 class Entry(NamedTuple):
-    """One batch: its rows by place, ascending, their outcomes, and what scoring them took."""
+    """One batch: the indexes of its rows, ascending, their outcomes, and what scoring them took."""
 
-    places: Sequence[RowIndex]
+    row_indexes: Sequence[RowIndex]
     outcomes: Sequence[Outcome]
     measures: StageMetrics
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass over rows, in the order of their places: all of them, or what had been rejected."""
+    """One pass over rows, in the order of their indexes: all of them, or what had been rejected."""
 
     start: int
     """The byte that its first entry begins at."""
     stop: int
     device: str = ""
-    """What it was begun on."""
+    """The device that it started on."""
     done: bool = False
     last: RowIndex = -1
-    """The last place that it has an outcome for."""
+    """The last row that it has an outcome for."""
     measures: StageMetrics = field(default_factory=StageMetrics)
 
 
 class Throughput:
-    """Outcomes over seconds of work, thinned out evenly: never more than so many points."""
+    """Outcomes over seconds of work, thinned out evenly: never more than `most` points."""
 
     def __init__(self, most: int = 500) -> None:
         self._points, self._most, self._stride = [(0.0, 0)], most, 1
@@ -140,7 +140,7 @@ class Journal:
         return journal
 
     def begin_pass(self, device: str) -> None:
-        """What is appended from here on belongs to a new pass."""
+        """Start a new pass; later entries belong to it."""
         self._write({"pass": len(self.passes), "device": device})
         self.passes.append(Pass(self._size, self._size, device))
         self.output_sha256 = ""
@@ -148,12 +148,12 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Add a batch to the last pass; it is safe after the next `sync`."""
         tree = {
-            "places": _ranged(entry.places),
+            "places": _ranged(entry.row_indexes),
             **_columns(entry.outcomes),
             "measures": entry.measures.as_json(),
         }
         self._write(tree)
-        self._grow(entry.places, entry.measures, self._size)
+        self._grow(entry.row_indexes, entry.measures, self._size)
 
     def end_pass(self) -> None:
         """The last pass has an outcome for each of its rows."""
@@ -175,23 +175,23 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def outcomes(self, *, before: int | None = None) -> Iterator[tuple[RowIndex, Outcome]]:
-        """Each place that has an outcome with its newest one, ascending.
+        """Each row that has an outcome with its newest one, ascending.
 
         Of the first `before` passes, or of all; a few batches are in memory, no more.
         """
         self._flush()
-        streams = [self._placed(number) for number in range(len(self.passes[:before]))]
+        streams = [self._indexed_outcomes(number) for number in range(len(self.passes[:before]))]
         merged = heapq.merge(*streams, key=lambda each: each[:2])
         current: tuple[RowIndex, Outcome] | None = None
-        for place, _, outcome in merged:
-            if current is not None and current[0] != place:
+        for row_index, _, outcome in merged:
+            if current is not None and current[0] != row_index:
                 yield current
-            current = place, outcome
+            current = row_index, outcome
         if current is not None:
             yield current
 
     def blocks(self) -> Iterator[Sequence[Outcome]]:
-        """The newest outcomes of all places, ascending, some at a time."""
+        """The newest outcomes of all rows, ascending, some at a time."""
         if len(self.passes) == 1:
             yield from (each.outcomes for each in self.entries(0))
             return
@@ -230,10 +230,10 @@ class Journal:
             self.path.unlink()
         self.close()
 
-    def _placed(self, number: int) -> Iterator[tuple[RowIndex, int, Outcome]]:
+    def _indexed_outcomes(self, number: int) -> Iterator[tuple[RowIndex, int, Outcome]]:
         for entry in self.entries(number):
-            for place, outcome in zip(entry.places, entry.outcomes, strict=True):
-                yield place, number, outcome
+            for row_index, outcome in zip(entry.row_indexes, entry.outcomes, strict=True):
+                yield row_index, number, outcome
 
     def _read(self, inputs: dict[str, str]) -> str:
         """Find the passes; cut off what is torn; write the first line of a new journal.
@@ -263,19 +263,19 @@ class Journal:
             self.passes.append(Pass(whole, whole, tree["device"]))
             self.output_sha256 = ""
         elif "places" in tree:
-            self._grow(_places(tree), StageMetrics.of_json(tree["measures"]), whole)
+            self._grow(_row_indexes(tree), StageMetrics.of_json(tree["measures"]), whole)
         elif "done" in tree:
             self.passes[-1] = replace(self.passes[-1], done=True)
         elif "output" in tree:
             self.output_sha256 = tree["output"]
             self.outputs.add(self.output_sha256)
 
-    def _grow(self, places: Sequence[RowIndex], measures: StageMetrics, stop: int) -> None:
+    def _grow(self, row_indexes: Sequence[RowIndex], measures: StageMetrics, stop: int) -> None:
         last = self.passes[-1]
         self.passes[-1] = replace(
-            last, stop=stop, last=places[-1], measures=last.measures + measures
+            last, stop=stop, last=row_indexes[-1], measures=last.measures + measures
         )
-        self.throughput.add(measures.seconds.get("wall", 0.0), len(places))
+        self.throughput.add(measures.seconds.get("wall", 0.0), len(row_indexes))
 
     def _write(self, tree: Mapping[str, object]) -> None:
         text = json.dumps(tree, separators=(",", ":")).encode()
@@ -297,21 +297,21 @@ def _require_journal(path: Path, file: FileIO) -> None:
     digits = set(head[:_SUM_BYTES]) <= set(b"0123456789abcdef")
     if not (digits and _START.startswith(head[_SUM_BYTES:])):
         raise SettingsInvalid(
-            f"{path} is no journal: move it away, it stands where the journal of this output goes"
+            f"{path} is not a journal: move it away, the journal of this output has that name"
         )
 
 
 def _differences(tree: dict[str, Any], inputs: dict[str, str]) -> str:
-    begun: dict[str, str] = tree.get("tied", {}) if tree.get("journal") == _FORMAT else {}
+    journal: dict[str, str] = tree.get("tied", {}) if tree.get("journal") == _FORMAT else {}
     return "; ".join(
-        f"{name} was {begun.get(name, 'not given')}, is {inputs.get(name, 'not given')}"
-        for name in sorted({*begun, *inputs})
-        if begun.get(name) != inputs.get(name)
+        f"{name} was {journal.get(name, 'not given')}, is {inputs.get(name, 'not given')}"
+        for name in sorted({*journal, *inputs})
+        if journal.get(name) != inputs.get(name)
     )
 
 
 def _checked(line: bytes) -> dict[str, Any] | None:
-    """What the line holds; None for a torn one."""
+    """The object on the line; None for a torn one."""
     if not line.endswith(b"\n") or line[8:9] != b" " or b"%08x" % crc32(line[9:-1]) != line[:8]:
         return None
     tree: dict[str, Any] = json.loads(line[9:])
@@ -319,20 +319,20 @@ def _checked(line: bytes) -> dict[str, Any] | None:
 
 
 def _entry(tree: Mapping[str, Any]) -> Entry:
-    return Entry(_places(tree), _outcomes(tree), StageMetrics.of_json(tree["measures"]))
+    return Entry(_row_indexes(tree), _outcomes(tree), StageMetrics.of_json(tree["measures"]))
 
 
-def _places(tree: Mapping[str, Any]) -> Sequence[RowIndex]:
+def _row_indexes(tree: Mapping[str, Any]) -> Sequence[RowIndex]:
     """The row indexes that `_ranged` wrote."""
-    places = tree["places"]
-    return range(*places["range"]) if isinstance(places, dict) else places
+    row_indexes = tree["places"]
+    return range(*row_indexes["range"]) if isinstance(row_indexes, dict) else row_indexes
 
 
-def _ranged(places: Sequence[RowIndex]) -> dict[str, list[int]] | list[int]:
-    first, last = places[0], places[-1]
-    if last - first + 1 == len(places):
+def _ranged(row_indexes: Sequence[RowIndex]) -> dict[str, list[int]] | list[int]:
+    first, last = row_indexes[0], row_indexes[-1]
+    if last - first + 1 == len(row_indexes):
         return {"range": [first, last + 1]}
-    return list(places)
+    return list(row_indexes)
 
 
 def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
@@ -355,7 +355,7 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
 
 
 def _outcomes(tree: Mapping[str, Any]) -> list[Outcome]:
-    """What `_columns` wrote."""
+    """The columns that `_columns` wrote."""
     similarities = np.frombuffer(b64decode(tree["similarities"]), "<f4").tolist()
     found: list[Outcome] = [Score(each, False) for each in similarities]
     for at in tree.get("truncated", ()):

@@ -35,8 +35,8 @@ def read_labels(path: Path) -> dict[str, int]:
             while line := lines.readline(_MOST_CHARACTERS + 1):
                 number += 1
                 _add(found, line, number, path)
-    except UnicodeDecodeError as foreign:
-        raise ObjectUnreadable(f"labels {path}: not UTF-8: {foreign.reason}") from foreign
+    except UnicodeDecodeError as undecodable:
+        raise ObjectUnreadable(f"labels {path}: not UTF-8: {undecodable.reason}") from undecodable
     except OSError as failed:
         raise ObjectUnreadable(f"labels {path}: {failed.strerror}") from failed
     if not found:

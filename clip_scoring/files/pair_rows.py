@@ -1,4 +1,4 @@
-"""The rows of a CSV file that are scored, in the order of their places, each as a record."""
+"""The rows of a CSV file that are scored, in the order of their indexes, each as a record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COUNTED_BYTES, _COUNTED_ROWS = 4 * 1024 * 1024, 50_000
 
 
 class PairRows:
-    """What the options choose of the file; a row's place is its number among those, from 0."""
+    """What the options choose of the file; a row index counts those, from 0."""
 
     def __init__(self, options: FileOptions, resolve_uri: Callable[[str], str]) -> None:
         """`resolve_uri` makes of an address in the file what the loader takes.
@@ -31,8 +31,8 @@ class PairRows:
             has_header=options.has_header,
         )
         self._options, self._resolve_uri = options, resolve_uri
-        self._image, self._caption = map(self.file.place, wanted)
-        self._id = self.file.place(options.id_column) if options.id_column else None
+        self._image, self._caption = map(self.file.column_index, wanted)
+        self._id = self.file.column_index(options.id_column) if options.id_column else None
         self._reading: CsvReading | None = None
 
     def __iter__(self) -> Generator[tuple[int, CsvRow]]:
@@ -47,13 +47,13 @@ class PairRows:
             else:
                 yield from enumerate(drawn(rows, self._count(), limit, Random(seed)))
 
-    def share_at(self, place: Key) -> float:
-        """Of all rows, how many the latest pass has read with this place, from 0 to 1.
+    def share_at(self, row_index: Key) -> float:
+        """Of all rows, how many the latest pass has read with this one, from 0 to 1.
 
         By the bytes that were read where the file is too large to be counted beforehand.
         """
         if self._total is not None:
-            return min(1.0, (int(place) + 1) / self._total)
+            return min(1.0, (int(row_index) + 1) / self._total)
         return self._reading.share if self._reading else 0.0
 
     @cached_property
@@ -66,25 +66,27 @@ class PairRows:
         limit = self._options.limit
         return None if found > _COUNTED_ROWS else found if limit is None else min(found, limit)
 
-    def record(self, place: int, row: CsvRow) -> Record:
+    def record(self, row_index: int, row: CsvRow) -> Record:
         """The row as it is scored; what is no pair is a record with a parse error."""
         parse_error = row.parse_error
         if not parse_error:
             image, caption = row.cells[self._image], row.cells[self._caption]
-            if not (image.isascii() and caption.isascii()) and _foreign(image + caption):
+            if not (image.isascii() and caption.isascii()) and _is_undecodable(image + caption):
                 parse_error = f"line {row.line}: not UTF-8"
         if parse_error:
-            return Record(place, "", "", parse_error=Rejection(Reason.RECORD_INVALID, parse_error))
-        return Record(place, self._resolve_uri(image), self._options.apply_template(caption))
+            return Record(
+                row_index, "", "", parse_error=Rejection(Reason.RECORD_INVALID, parse_error)
+            )
+        return Record(row_index, self._resolve_uri(image), self._options.apply_template(caption))
 
     def pair(self, row: CsvRow) -> tuple[str, str]:
         """Address and caption as they stand in the file, empty where there are none."""
         return _cell(row, self._image), _cell(row, self._caption)
 
-    def texts(self, place: int, row: CsvRow) -> tuple[str, str, str]:
+    def texts(self, row_index: int, row: CsvRow) -> tuple[str, str, str]:
         """What people call the row, and its pair."""
         named = "" if self._id is None else _cell(row, self._id)
-        return named or f"row {place + 1}", *self.pair(row)
+        return named or f"row {row_index + 1}", *self.pair(row)
 
     def _count(self) -> int:
         with closing(self.file.rows()) as rows:
@@ -102,10 +104,10 @@ def drawn(rows: Iterable[CsvRow], total: int, wanted: int, random: Random) -> It
             yield row
 
 
-def _cell(row: CsvRow, place: int) -> str:
-    return row.cells[place] if place < len(row.cells) else ""
+def _cell(row: CsvRow, column: int) -> str:
+    return row.cells[column] if column < len(row.cells) else ""
 
 
-def _foreign(text: str) -> bool:
+def _is_undecodable(text: str) -> bool:
     """Whether it holds bytes that are not UTF-8."""
     return any("\udc80" <= each <= "\udcff" for each in text)

@@ -91,10 +91,10 @@ class CsvFile:
         dialect = Dialect(chosen, line_end, start.startswith(BOM_UTF8), has_header)
         opened = cls(path, stored, dialect, tuple(columns))
         for each in wanted:
-            opened.place(each)
+            opened.column_index(each)
         return opened
 
-    def place(self, column: str) -> int:
+    def column_index(self, column: str) -> int:
         """The index of a column; raises SettingsInvalid unless it is there just once."""
         times = list(self.columns).count(column)
         if times == 1:
@@ -223,7 +223,7 @@ def _whole_lines(plain: BinaryIO) -> Iterator[list[str]]:
 
 
 def _start(path: Path, stored: StoredObject) -> bytes:
-    """The first bytes; raises ObjectUnreadable for what is no text."""
+    """The first bytes; raises ObjectUnreadable unless they are text."""
     try:
         with LocalFiles(path).open(stored) as raw:
             start = _plain(raw).read(4096)

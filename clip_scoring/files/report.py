@@ -1,4 +1,4 @@
-"""What is written about a scored file beside it: metrics, and the report with pictures."""
+"""Metrics and the report with pictures, written next to a scored file."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def require_places(options: FileOptions, metrics: Path | None, report: Path | No
     if metrics is not None:
         require_apart(options.path, options.output_path, options.journal, *metrics_paths(metrics))
     if report is not None and report.exists() and not report.is_dir():
-        raise SettingsInvalid(f"report {report} is no folder")
+        raise SettingsInvalid(f"report {report} must be a directory")
 
 
 def metrics_paths(path: Path) -> tuple[Path, Path]:
-    """Where the JSON and the text go; raises SettingsInvalid for what is no regular file."""
+    """Where the JSON and the text go; raises SettingsInvalid unless both can be regular files."""
     if not path.name:
         raise SettingsInvalid(f"metrics {path} is not a regular file")
     tree = path.with_suffix(".json") if path.suffix == ".txt" else path
@@ -52,7 +52,7 @@ def metrics_paths(path: Path) -> tuple[Path, Path]:
 
 
 def write_metrics(result: FileResult, path: Path) -> None:
-    """JSON to the path, and text beside it."""
+    """JSON to the path, and text next to it."""
     metrics = _metrics(result)
     tree, text = metrics_paths(path)
     atomic_write(tree, file_metrics.as_json(metrics))
@@ -156,7 +156,7 @@ def _matrix(
 
 
 def _picture(image: DecodedImage | Rejection) -> bytes | None:
-    """What the image tower saw, as JPEG."""
+    """The pixels that the image tower got, as JPEG."""
     if isinstance(image, Rejection):
         return None
     stream = io.BytesIO()

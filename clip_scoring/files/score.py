@@ -120,7 +120,9 @@ class FileScoring:
         )
         self._journal = journal
         self._require_own_output(journal)
-        new = sum(self._score(journal, each, watch, stopping) for each in self._todo(journal))
+        new = sum(
+            self._score(journal, each, watch, stopping) for each in self._open_passes(journal)
+        )
         return self._finished(journal, new)
 
     def discard_journal_if_clean(self, result: FileResult) -> None:
@@ -183,13 +185,13 @@ class FileScoring:
         if _sha256(output) not in journal.outputs:
             raise SettingsInvalid(f"{output} exists already: --force overwrites it")
 
-    def _todo(self, journal: Journal) -> list[int]:
+    def _open_passes(self, journal: Journal) -> list[int]:
         """Passes by number: one that is unfinished, then one that is asked for."""
-        begun = len(journal.passes)
+        started = len(journal.passes)
         unfinished = not journal.passes or not journal.passes[-1].done
-        numbers = [max(begun - 1, 0)] if unfinished else []
-        if self.options.retry_rejected and begun and not (unfinished and begun > 1):
-            numbers.append(begun)
+        numbers = [max(started - 1, 0)] if unfinished else []
+        if self.options.retry_rejected and started and not (unfinished and started > 1):
+            numbers.append(started)
         return numbers
 
     def _score(self, journal: Journal, number: int, watch: Watch, stopping: Stopping) -> int:
@@ -222,7 +224,7 @@ class FileScoring:
         with closing(iter(self.rows)) as rows:
             wanted = _rejected(rows, journal.outcomes(before=number)) if number else rows
             record = self.rows.record
-            records = (record(place, row) for place, row in wanted if place > last)
+            records = (record(index, row) for index, row in wanted if index > last)
             started = monotonic()
             while batch := list(islice(records, size)):
                 measures = StageMetrics({"read": monotonic() - started})
@@ -256,15 +258,15 @@ class FileScoring:
     def _counted(self, tally: Tally, journal: Journal) -> Iterator[tuple[CsvRow, Outcome]]:
         with closing(iter(self.rows)) as rows:
             for outcomes in journal.blocks():
-                placed = list(islice(rows, len(outcomes)))
-                tally.count(outcomes, partial(_texts, self.rows, placed))
-                yield from zip([row for _, row in placed], outcomes, strict=True)
+                indexed = list(islice(rows, len(outcomes)))
+                tally.count(outcomes, partial(_texts, self.rows, indexed))
+                yield from zip([row for _, row in indexed], outcomes, strict=True)
             if next(rows, None):
                 raise ValueError(f"{journal.path}: fewer outcomes than rows")
 
 
-def _texts(rows: PairRows, placed: Sequence[tuple[int, CsvRow]], at: int) -> tuple[str, str, str]:
-    return rows.texts(*placed[at])
+def _texts(rows: PairRows, indexed: Sequence[tuple[int, CsvRow]], at: int) -> tuple[str, str, str]:
+    return rows.texts(*indexed[at])
 
 
 def _until(stopping: Stopping, reads: Iterator[Read]) -> Iterator[Read]:
@@ -280,16 +282,16 @@ def _require_going(stopping: Stopping) -> None:
 
 
 def _entry(batch: ScoredBatch) -> Entry:
-    places = [each.key for each in batch.records]
-    return Entry(cast("list[int]", places), batch.outcomes, batch.measures)
+    row_indexes = [each.key for each in batch.records]
+    return Entry(cast("list[int]", row_indexes), batch.outcomes, batch.measures)
 
 
 def _rejected(
     rows: Iterable[tuple[int, CsvRow]], outcomes: Iterable[tuple[int, Outcome]]
 ) -> Iterator[tuple[int, CsvRow]]:
-    for placed, (_, outcome) in zip(rows, outcomes, strict=True):
+    for indexed, (_, outcome) in zip(rows, outcomes, strict=True):
         if isinstance(outcome, Rejection):
-            yield placed
+            yield indexed
 
 
 def _is_of(journal: Journal, output: Path) -> bool:

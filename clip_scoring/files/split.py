@@ -78,7 +78,7 @@ def split_file(options: SplitOptions) -> list[Part]:
 
 def _distribute(file: CsvFile, options: SplitOptions, streams: Sequence[BinaryIO]) -> Sequence[int]:
     """Rows written to each stream."""
-    place = file.place(options.file.image)
+    column_index = file.column_index(options.file.image)
     writers = [CsvWriter(each, file.dialect) for each in streams]
     counts = [0] * len(writers)
     if file.dialect.has_header:
@@ -86,7 +86,7 @@ def _distribute(file: CsvFile, options: SplitOptions, streams: Sequence[BinaryIO
             writer.write_row(file.columns)
     with closing(file.rows()) as rows:
         for row in rows:
-            value = row.cells[place] if place < len(row.cells) else ""
+            value = row.cells[column_index] if column_index < len(row.cells) else ""
             part = part_of(value, options.ratios, options.salt)
             writers[part].write_row(row.cells)
             counts[part] += 1

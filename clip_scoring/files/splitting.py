@@ -38,15 +38,17 @@ def part_of(value: str, ratios: Sequence[float], salt: str = "") -> int:
 
 def require_ratios(ratios: Sequence[float]) -> None:
     """Raise SettingsInvalid unless they are 2 to 10 numbers above 0 whose sum is 1."""
-    told = ",".join(f"{each:g}" for each in ratios)
+    listed = ",".join(f"{each:g}" for each in ratios)
     if not FEWEST <= len(ratios) <= MOST:
-        raise SettingsInvalid(f"ratios {told}: give {FEWEST} to {MOST} of them, not {len(ratios)}")
+        raise SettingsInvalid(
+            f"ratios {listed}: give {FEWEST} to {MOST} of them, not {len(ratios)}"
+        )
     for each in ratios:
         if not isfinite(each) or each <= 0:
-            raise SettingsInvalid(f"ratios {told}: {each:g} is not a number above 0")
+            raise SettingsInvalid(f"ratios {listed}: {each:g} is not a number above 0")
     total = fsum(ratios)
     if abs(total - 1) > TOLERANCE:
-        raise SettingsInvalid(f"ratios {told}: their sum is {total:g}, not 1 as of 0.7,0.2,0.1")
+        raise SettingsInvalid(f"ratios {listed}: their sum is {total:g}, not 1 as of 0.7,0.2,0.1")
 
 
 def parse_ratios(text: str) -> tuple[float, ...]:

@@ -18,15 +18,15 @@ class ByteBudget:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._held = 0
+        self._bytes_in_use = 0
         self._numbers = count()
         self._exempt: Share | None = None
         self._waiting: dict[Share, Future[None]] = {}
 
     @property
-    def held(self) -> int:
+    def bytes_in_use(self) -> int:
         """Bytes of all open shares."""
-        return self._held
+        return self._bytes_in_use
 
     @asynccontextmanager
     async def share(self) -> AsyncIterator[Share]:
@@ -44,17 +44,17 @@ class ByteBudget:
                 await self._waiting[share]
             finally:
                 del self._waiting[share]
-        self._held += size
+        self._bytes_in_use += size
 
     def _admits(self, share: Share, size: int) -> bool:
-        if self._held + size <= self._limit or self._exempt is share:
+        if self._bytes_in_use + size <= self._limit or self._exempt is share:
             return True
         if self._exempt is None and all(share.number <= each.number for each in self._waiting):
             self._exempt = share
         return self._exempt is share
 
     def _free(self, share: Share, size: int) -> None:
-        self._held -= size
+        self._bytes_in_use -= size
         if self._exempt is share:
             self._exempt = None
         for _, turn in sorted(self._waiting.items(), key=lambda each: each[0].number):

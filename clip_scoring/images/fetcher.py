@@ -50,7 +50,7 @@ class Fetcher:
         self._open_objects = open_objects
         self._objects: Objects | None = None
         self._bytes = 0
-        self._told: Counter[str] = Counter()
+        self._drained: Counter[str] = Counter()
 
     async def fetch(self, uri: str, share: Share) -> bytes:
         """The body behind `uri`, at most MAX_BYTES; raises ImageRejected with the reason."""
@@ -63,8 +63,8 @@ class Fetcher:
         counts = Counter(self._http.counts() if self._http else {})
         counts["bytes"] += self._bytes
         counts["fetch_retries"] += self._objects.retries if self._objects else 0
-        since = {name: total - self._told[name] for name, total in counts.items()}
-        self._told = counts
+        since = {name: total - self._drained[name] for name, total in counts.items()}
+        self._drained = counts
         return StageMetrics(counts=since)
 
     async def close(self) -> None:

@@ -30,8 +30,8 @@ Image = DecodedImage | Rejection
 class ImageLoader:
     """Loads images by an event loop in a thread of its own; any thread may ask.
 
-    In flight are at most so many images and so many bytes of bodies. What is in flight already is
-    shared: one fetch for an address, one decoding for equal bytes.
+    The number of images in flight and the bytes of their bodies are limited. What is in flight
+    already is shared: one fetch for an address, one decoding for equal bytes.
     """
 
     def __init__(self, fetcher: Fetcher, decoders: ImageDecoders) -> None:

@@ -70,7 +70,7 @@ class S3Images:
 
     async def fetch(self, uri: str, share: Share, *, limit: int) -> bytes:
         """The object; raises ImageRejected above `limit` bytes, SettingsInvalid without access."""
-        bucket, key = self._located(uri)
+        bucket, key = self._bucket_and_key(uri)
         try:
             # Our own queue does not count: all that is in flight would be late together.
             async with self._turns, asyncio.timeout(self._seconds) as time:
@@ -92,7 +92,7 @@ class S3Images:
         """End the threads; the client stays open."""
         self._threads.close()
 
-    def _located(self, uri: str) -> tuple[str, str]:
+    def _bucket_and_key(self, uri: str) -> tuple[str, str]:
         """Bucket and key, whose characters mean themselves."""
         path = uri.partition("://")[2]
         bucket, _, key = path.partition("/")

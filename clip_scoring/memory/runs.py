@@ -237,8 +237,8 @@ class InMemoryRunStore:
         bins: dict[int, int] = {}
         for kept in self._kept_by(run):
             if isinstance(kept.outcome, Score):
-                place = int(kept.outcome.similarity * BINS_PER_UNIT // 1)
-                bins[place] = bins.get(place, 0) + 1
+                bin_index = int(kept.outcome.similarity * BINS_PER_UNIT // 1)
+                bins[bin_index] = bins.get(bin_index, 0) + 1
         return dict(sorted(bins.items()))
 
     def extremes(self, run: Run, most: int) -> tuple[Ranked, Ranked]:

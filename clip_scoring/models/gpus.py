@@ -36,10 +36,10 @@ class Gpus:
 
 def visible_gpus() -> Gpus:
     """All GPUs that this process may use; raises DeviceLost for one that does not answer."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    complaint = str(told[0].message).splitlines()[0] if told else ""
+    complaint = str(caught[0].message).splitlines()[0] if caught else ""
     seen = tuple(_gpu(number) for number in range(count))
     return Gpus(torch.__version__, torch.version.cuda, seen, complaint)
 

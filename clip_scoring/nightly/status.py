@@ -22,7 +22,7 @@ class Status:
 
 
 def status(settings: Settings, *, run_key: str | None, source: str | None, most: int) -> Status:
-    """At most so many runs, or the run of that key; raises RunNotFound."""
+    """The newest runs, or the run of that key; raises RunNotFound."""
     engine = current_database(settings)
     reports = PostgresStatus(engine)
     rejections = reports.rejections(source=source, run_key=run_key)

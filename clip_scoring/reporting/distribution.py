@@ -41,22 +41,20 @@ def described(histogram: Histogram) -> Distribution | None:
     pairs = sum(histogram.values())
     if not pairs:
         return None
-    mean = sum(_middle(place) * count for place, count in histogram.items()) / pairs
+    mean = sum(_middle(bin_index) * count for bin_index, count in histogram.items()) / pairs
     shares = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
     return Distribution(pairs, mean, *(_quantile(histogram, share) for share in shares))
 
 
 def bars(histogram: Histogram) -> list[Bar]:
     """At most 100 bars of equal width over all that occurs, on round numbers; empty ones too."""
-    places = [place for place, pairs in histogram.items() if pairs]
-    if not places:
+    bins = [bin_index for bin_index, pairs in histogram.items() if pairs]
+    if not bins:
         return []
-    width = next(
-        each for each in _widths() if max(places) // each - min(places) // each < MOST_BARS
-    )
+    width = next(each for each in _widths() if max(bins) // each - min(bins) // each < MOST_BARS)
     found: dict[int, int] = {}
-    for place in places:
-        found[place // width] = found.get(place // width, 0) + histogram[place]
+    for bin_index in bins:
+        found[bin_index // width] = found.get(bin_index // width, 0) + histogram[bin_index]
     return [
         Bar(bar * width / BINS_PER_UNIT, (bar + 1) * width / BINS_PER_UNIT, found.get(bar, 0))
         for bar in range(min(found), max(found) + 1)
@@ -77,13 +75,15 @@ def _quantile(histogram: Histogram, share: float) -> float:
 
 
 def _value(histogram: Histogram, at: int) -> float:
-    """The value at this place, from 0, of all values in ascending order."""
-    places = sorted(histogram)
-    up_to = accumulate(histogram[place] for place in places)
-    place = next(place for place, reached in zip(places, up_to, strict=True) if reached > at)
-    return _middle(place)
+    """The value at this position, from 0, of all values in ascending order."""
+    bins = sorted(histogram)
+    up_to = accumulate(histogram[bin_index] for bin_index in bins)
+    bin_index = next(
+        bin_index for bin_index, reached in zip(bins, up_to, strict=True) if reached > at
+    )
+    return _middle(bin_index)
 
 
-def _middle(place: int) -> float:
+def _middle(bin_index: int) -> float:
     """Of a bin, but no further out than a cosine goes: 1 itself begins a bin."""
-    return max(-1.0, min((place + 0.5) / BINS_PER_UNIT, 1.0))
+    return max(-1.0, min((bin_index + 0.5) / BINS_PER_UNIT, 1.0))

@@ -66,9 +66,9 @@ def throughput(points: Sequence[tuple[float, int]], palette: Palette) -> bytes |
     axes.set_xlim(0, times[-1] * 1.03 or 1)
     _count_upwards(axes, outcomes)
     axes.xaxis.set_major_formatter(ScalarFormatter(useOffset=False))
-    pace = f"{display.rate(outcomes / seconds)} outcomes/s on average" if seconds else ""
+    rate = f"{display.rate(outcomes / seconds)} outcomes/s on average" if seconds else ""
     title = f"{_counted(outcomes, 'outcome')} in {display.duration(seconds)}"
-    headline(axes, palette, title, pace)
+    headline(axes, palette, title, rate)
     name_axes(axes, palette, f"{name} since the start", "outcomes committed")
     return png(figure)
 
@@ -81,14 +81,16 @@ def rejections(reasons: Mapping[str, int], palette: Palette) -> bytes | None:
     total, most = sum(count for _, count in ranked), ranked[0][1]
     figure = blank(_WIDTH, 1.2 + 0.3 * len(ranked), palette)
     axes = plain_axes(figure, palette, grid="x")
-    places = range(len(ranked))
-    drawn = axes.barh(places, [count for _, count in ranked], 0.66, color=palette.bad)
+    ticks = range(len(ranked))
+    drawn = axes.barh(ticks, [count for _, count in ranked], 0.66, color=palette.bad)
     axes.bar_label(
         drawn, [display.number(count) for _, count in ranked], padding=4,
         color=palette.text, fontsize=9, family=FONT,
     )  # fmt: skip
     axes.set_yticks(
-        places, [drawable(display.shortened(reason, 40)) for reason, _ in ranked], parse_math=False
+        ticks,
+        [drawable(display.shortened(reason, 40)) for reason, _ in ranked],
+        parse_math=False,
     )
     axes.tick_params(axis="y", labelcolor=palette.text)
     axes.set_ylim(len(ranked) - 0.4, -0.6)
@@ -199,14 +201,17 @@ def _colour_bar(figure: Figure, shown: AxesImage, palette: Palette) -> None:
 def _name_pairs(axes: Axes, names: Sequence[str], pairs: int) -> None:
     """By name where there is room for all, else some by number, counted from 1."""
     if names and pairs <= _MOST_NAMES:
-        places, labels = [*range(pairs)], [drawable(display.shortened(each, 20)) for each in names]
+        ticks, labels = (
+            [*range(pairs)],
+            [drawable(display.shortened(each, 20)) for each in names],
+        )
         turned = 60
     else:
         step = next(each for each in (1, 5, 10, 25, 50) if pairs <= 8 * each)
-        places = [0, *range(step - 1, pairs, step)] if step > 1 else [*range(pairs)]
-        labels, turned = [str(place + 1) for place in places], 0
-    axes.set_yticks(places, labels, parse_math=False)
+        ticks = [0, *range(step - 1, pairs, step)] if step > 1 else [*range(pairs)]
+        labels, turned = [str(tick + 1) for tick in ticks], 0
+    axes.set_yticks(ticks, labels, parse_math=False)
     axes.set_xticks(
-        places, labels, parse_math=False, rotation=turned, rotation_mode="anchor",
+        ticks, labels, parse_math=False, rotation=turned, rotation_mode="anchor",
         ha="right" if turned else "center",
     )  # fmt: skip

@@ -50,7 +50,7 @@ def by_chance(pairs: int) -> Retrieval:
 
 
 def misranked(matrix: NDArray[np.float32], most: int) -> list[int]:
-    """Pairs that are not first both ways, at most so many, those with the last ranks first."""
+    """Pairs that are not first both ways, at most `most`, those with the last ranks first."""
     worst = np.maximum(caption_ranks(matrix), image_ranks(matrix))
     order = np.argsort(-worst, kind="stable")
     return [int(pair) for pair in order if worst[pair] > 1][:most]

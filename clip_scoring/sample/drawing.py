@@ -126,8 +126,8 @@ def _draw(canvas: Pixels, shape: Shape, rng: random.Random) -> None:
     left, top = int(shape.x * width - 1.3 * radius), int(shape.y * height - 1.3 * radius)
     side = math.ceil(2.6 * radius) + 2
     centre = (shape.x * width - left, shape.y * height - top)
-    parts = [_placed(part, centre, radius, finer) for part in filled]
-    gaps = [_placed(part, centre, radius, finer) for part in holes]
+    parts = [_moved(part, centre, radius, finer) for part in filled]
+    gaps = [_moved(part, centre, radius, finer) for part in holes]
     shade = random_shade(shape.colour, rng)
     _paint(canvas, _mask(parts, gaps, side, finer), left, top, shade)
     if rng.random() < 0.12 and len(parts) == 1:
@@ -143,7 +143,7 @@ def _rim(shade: NDArray[np.float32], rng: random.Random) -> NDArray[np.float32]:
     return shade * np.float32(0.5)
 
 
-def _placed(polygon: Polygon, centre: tuple[float, float], radius: float, finer: int) -> Polygon:
+def _moved(polygon: Polygon, centre: tuple[float, float], radius: float, finer: int) -> Polygon:
     return [
         ((x * radius + centre[0]) * finer, (y * radius + centre[1]) * finer) for x, y in polygon
     ]

@@ -119,7 +119,7 @@ def _kinds_of(day: int, rng: random.Random) -> list[SampleKind]:
 
 def _drawn_record(folder: Path, key: int, kind: SampleKind, rng: random.Random) -> SampleRecord:
     scene = random_scene(rng)
-    told = clearly_other(scene, rng) if kind is SampleKind.MISMATCHED else scene
+    captioned = clearly_other(scene, rng) if kind is SampleKind.MISMATCHED else scene
     encoding = rng.choice(("jpeg", "jpeg", "webp", "png"))
     if encoding == "png" and scene.pattern is Pattern.NOISY:
         encoding = "webp"
@@ -128,4 +128,4 @@ def _drawn_record(folder: Path, key: int, kind: SampleKind, rng: random.Random) 
     picture.save(written, encoding, quality=82)
     address = f"{_IMAGES}/{key:03}.{encoding.replace('jpeg', 'jpg')}"
     write_padded(folder / address, written.getvalue())
-    return SampleRecord(key, address, caption_of(told, rng), created_at(key), kind, None)
+    return SampleRecord(key, address, caption_of(captioned, rng), created_at(key), kind, None)

@@ -74,7 +74,7 @@ def _option_line(noun: str, error: ErrorDetails) -> str:
 def checked(name: str, kind: Any, value: object, *, strict: bool = False) -> Any:
     """The value; raises SettingsInvalid with its name, the value, and what it must be.
 
-    Strict means that text is no number.
+    With `strict`, text does not pass for a number.
     """
     try:
         return adapter(kind).validate_python(value, strict=strict)

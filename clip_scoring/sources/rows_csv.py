@@ -17,7 +17,7 @@ from clip_scoring.sources.stored_objects import Mark, ObjectStore, Row, StoredOb
 _FOREIGN = re.compile("[\udc80-\udcff]")
 """Bytes that are not UTF-8."""
 _NAME = re.compile("[^\x00\ud800-\udfff]{1,500}", re.DOTALL)
-"""What can be the key of an outcome."""
+"""Text that can be the key of an outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class CsvRows:
     def rows(
         self, store: ObjectStore, stored: StoredObject, survey: Survey, first: int
     ) -> Iterator[Row]:
-        """Rows from number `first` on; a record that is no pair is a row with a parse error."""
+        """Rows from number `first` on; a record that is not a pair is a row with a parse error."""
         header = self._header(store, stored)
         for _, row in _found(store, stored, header, survey.nearest(first)):
             if row.number >= first:
@@ -93,7 +93,7 @@ class _Header:
             return Row.unparsable(number, f"line {record.first.number}: not UTF-8")
         if name is not None and not _NAME.fullmatch(name):
             return Row.unparsable(
-                number, f"line {record.first.number}: {redacted_cell(name)!r} is no id"
+                number, f"line {record.first.number}: {redacted_cell(name)!r} is not an id"
             )
         return Row(number, *pair, name=name)
 

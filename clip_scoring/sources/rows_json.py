@@ -30,7 +30,7 @@ class JsonLinesRows:
     def rows(
         self, store: ObjectStore, stored: StoredObject, survey: Survey, first: int
     ) -> Iterator[Row]:
-        """Rows from number `first` on; a line that is no pair is a row with a parse error."""
+        """Rows from number `first` on; a line that is not a pair is a row with a parse error."""
         for _, row in self._found(store, stored, survey.nearest(first)):
             if row.number >= first:
                 yield row
@@ -71,5 +71,5 @@ def text_field(found: dict[str, object], name: str) -> str:
         raise ValueError(f"no field {name!r}")
     text = found[name]
     if not isinstance(text, str):
-        raise ValueError(f"field {name!r} is no text")
+        raise ValueError(f"field {name!r} must be a string")
     return text

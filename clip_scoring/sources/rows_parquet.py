@@ -56,8 +56,8 @@ class ParquetRows:
                 yield _row(at, image, caption)
                 at += 1
         if at != numbers.stop:
-            told = f"{numbers.stop - numbers.start} rows, {at - numbers.start} found"
-            raise OSError(f"row group {group}: {told}")
+            counts = f"{numbers.stop - numbers.start} rows, {at - numbers.start} found"
+            raise OSError(f"row group {group}: {counts}")
 
     @contextmanager
     def _opened(self, store: ObjectStore, stored: StoredObject) -> Iterator[Any]:

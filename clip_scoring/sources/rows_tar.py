@@ -57,7 +57,7 @@ class TarRows:
     def rows(
         self, store: ObjectStore, stored: StoredObject, survey: Survey, first: int
     ) -> Iterator[Row]:
-        """Rows from number `first` on; all that follows a break is one flawed row."""
+        """Rows from number `first` on; all that follows a break is one row with a parse error."""
         mark = survey.nearest(first)
         for start, found in _found(store, stored, mark, bodies=True):
             if start.row < first:
@@ -71,13 +71,13 @@ class TarRows:
         image = next((each for each in sample if each.kind in _IMAGES), None)
         if image is None:
             return Row.unparsable(number, f"sample {sample[0].sample}: no image member")
-        caption, parse_error = self._told(_first(sample, "txt") or _first(sample, "json"))
+        caption, parse_error = self._read_caption(_first(sample, "txt") or _first(sample, "json"))
         parse_error = image.parse_error or parse_error
         return Row(
             number, f"{uri}#{image.name}", caption, None if parse_error else image.body, parse_error
         )
 
-    def _told(self, member: _Member | None) -> tuple[str, Rejection | None]:
+    def _read_caption(self, member: _Member | None) -> tuple[str, Rejection | None]:
         """The caption, empty where there is none, or why it cannot be read."""
         if member is None:
             return "", None

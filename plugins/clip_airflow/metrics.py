@@ -28,7 +28,7 @@ QUEUE_DEPTH, BACKLOG = "clip.queue_depth", "clip.backlog"
 def emit_batches(source: str) -> Callable[[ScoredBatch], None]:
     """Tells of each batch as it is committed; a lost datagram costs a figure and nothing else."""
 
-    def tell(batch: ScoredBatch) -> None:
+    def emit(batch: ScoredBatch) -> None:
         tags = {"source": source}
         stats.incr(SCORED, batch.scored, tags=tags)
         for reason, count in _reasons(batch).items():
@@ -38,7 +38,7 @@ def emit_batches(source: str) -> Callable[[ScoredBatch], None]:
         stats.gauge(BATCH_SIZE, len(batch.records), tags=tags)
         stats.incr(BACKOFFS, batch.measures.counts.get("oom_backoffs", 0), tags=tags)
 
-    return tell
+    return emit
 
 
 def emit_remaining(source: str, left: Remaining) -> None:

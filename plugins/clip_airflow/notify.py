@@ -140,9 +140,9 @@ def _no_error_recorded(context: Context) -> str:
 def _send(message: Message) -> None:
     """To everybody that a connection leads to; who cannot be reached stops nobody else."""
     channels: Mapping[str, Callable[[Message, Connection], None]] = {WEBHOOK: _post, MAIL: _mail}
-    for name, tell in channels.items():
+    for name, send in channels.items():
         try:
-            tell(message, BaseHook.get_connection(name))
+            send(message, BaseHook.get_connection(name))
         except AirflowNotFoundException:
             _log.info("no connection %s: nothing is sent there", name)
         except ClipScoringError as wrong:

@@ -60,12 +60,12 @@ def test_opentelemetry_is_told_what_statsd_would_be(shared: CeleryNight) -> None
     by_reason = dict(
         shared.night.world.sql("SELECT reason, count(*) FROM clip.rejection GROUP BY reason")
     )
-    told = shared.collector.by
-    assert told("airflow.clip.scored", "source") == {"records": SAMPLE_RECORDS - 20}
-    assert told("airflow.clip.rejected", "reason") == by_reason
-    assert told("airflow.clip.stage", "stage") == dict.fromkeys(STAGES, SAMPLE_RECORDS / BATCH)
+    total = shared.collector.by
+    assert total("airflow.clip.scored", "source") == {"records": SAMPLE_RECORDS - 20}
+    assert total("airflow.clip.rejected", "reason") == by_reason
+    assert total("airflow.clip.stage", "stage") == dict.fromkeys(STAGES, SAMPLE_RECORDS / BATCH)
     for gauge in ("batch_size", "queue_depth", "backlog"):
-        assert told(f"airflow.clip.{gauge}", "source").keys() == {"records"}
+        assert total(f"airflow.clip.{gauge}", "source").keys() == {"records"}
 
 
 def test_a_worker_that_is_lost_in_the_middle_costs_a_batch_and_nothing_twice(

@@ -95,13 +95,13 @@ def swap_good_and_bad(night: Night) -> None:
 
 def orders() -> dict[str, dict[str, object]]:
     """What the parts of the run are told: one death each."""
-    told = {
+    events = {
         f"shard {n}": {"point": death.point, "times": death.times, "signal": "SIGKILL"}
         for n, death in enumerate(DEATHS)
     }
     for part, point in (("plan", PLAN), ("finish", FINISH)):
-        told[part] = {"point": point, "times": 1, "signal": "SIGKILL"}
-    return told
+        events[part] = {"point": point, "times": 1, "signal": "SIGKILL"}
+    return events
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ def change(night: Night, action: str, connections: list[Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def told(night: Night, inboxes: Inboxes) -> Inboxes:
+def messages(night: Night, inboxes: Inboxes) -> Inboxes:
     """What arrived about a run whose shard was claimed by somebody else in the middle of it."""
     stop = {"point": "commit returned", "times": 2, "signal": "SIGSTOP"}
     night.order({RUN: {"shard 0": stop}})
@@ -67,7 +67,7 @@ def seconds_between_tries(night: Night) -> float:
 
 
 def test_a_lost_shard_is_tried_again_within_seconds_and_a_tripped_gate_never(
-    night: Night, told: Inboxes
+    night: Night, messages: Inboxes
 ) -> None:
     assert tasks(night) == {
         "plan": ("success", 1), "score": ("success", 2), "finish": ("failed", 1),
@@ -76,8 +76,8 @@ def test_a_lost_shard_is_tried_again_within_seconds_and_a_tripped_gate_never(
     night.world.check_invariants()
 
 
-def test_the_webhook_gets_the_figures_of_the_failed_run_with_its_token(told: Inboxes) -> None:
-    [posted] = told.posts
+def test_the_webhook_gets_the_figures_of_the_failed_run_with_its_token(messages: Inboxes) -> None:
+    [posted] = messages.posts
     assert (posted.path, posted.authorization) == (PATH, f"Bearer {TOKEN}")
     text, link = posted.json.pop("text"), posted.json.pop("link")
     assert posted.json == {
@@ -95,8 +95,8 @@ def test_the_webhook_gets_the_figures_of_the_failed_run_with_its_token(told: Inb
     assert text.splitlines()[-1] == link
 
 
-def test_the_mail_says_the_same_to_everybody(night: Night, told: Inboxes) -> None:
-    [mail] = told.mails
+def test_the_mail_says_the_same_to_everybody(night: Night, messages: Inboxes) -> None:
+    [mail] = messages.mails
     assert mail.to == ["night@example.org", "day@example.org"]
     assert (mail.content["From"], mail.content["Subject"]) == (
         "clip@example.org", f"{DAG}/{RUN} failed",
@@ -116,7 +116,7 @@ def test_the_mail_says_the_same_to_everybody(night: Night, told: Inboxes) -> Non
     ("finish", -1, "Run", ""),
 ])  # fmt: skip
 def test_each_task_leads_to_its_page(
-    night: Night, told: Inboxes, task: str, number: int, name: str, query: str
+    night: Night, messages: Inboxes, task: str, number: int, name: str, query: str
 ) -> None:
     found: Any = night.api.get(f"{RUN_PATH}/taskInstances/{task}/links?map_index={number}")
     page = f"{night.site.url}/clip/runs/by-key?run_key={DAG}%2F{RUN}{query}"
@@ -124,10 +124,10 @@ def test_each_task_leads_to_its_page(
 
 
 def test_a_run_whose_last_task_was_killed_for_good_is_told_though_the_webhook_is_gone(
-    night: Night, told: Inboxes
+    night: Night, messages: Inboxes
 ) -> None:
-    told.mails.clear()
-    gone = {**told.connections[1], "host": f"http://{HOST}:{CLOSED_PORT}{PATH}"}
+    messages.mails.clear()
+    gone = {**messages.connections[1], "host": f"http://{HOST}:{CLOSED_PORT}{PATH}"}
     change(night, "update", [gone])
     kill = {"point": "close: COMMIT done", "times": 1, "signal": "SIGKILL"}
     night.order({RUN: {"finish": kill}})
@@ -136,12 +136,12 @@ def test_a_run_whose_last_task_was_killed_for_good_is_told_though_the_webhook_is
     forbid_retries(night)
     assert night.ended(RUN) == "failed"
     assert night.marker(RUN, "finish")
-    wait_for(lambda: told.mails, "mail")
-    assert "- task finish ended without a word; its log may know more" in told.mails[0].html()
-    assert len(told.posts) == 1
+    wait_for(lambda: messages.mails, "mail")
+    assert "- task finish ended without a word; its log may know more" in messages.mails[0].html()
+    assert len(messages.posts) == 1
 
 
-def test_token_and_address_of_the_webhook_are_in_no_log(night: Night, told: Inboxes) -> None:
+def test_token_and_address_of_the_webhook_are_in_no_log(night: Night, messages: Inboxes) -> None:
     state = night.site.state
     logs = [*state.logs.rglob("*"), *(state.airflow / "logs").rglob("*")]
     text = "".join(path.read_text(errors="replace") for path in logs if path.is_file())

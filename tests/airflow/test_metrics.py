@@ -39,27 +39,27 @@ def run(night: Night) -> Night:
 def test_counters_are_what_is_in_the_database(run: Night) -> None:
     ((scored, rejected),) = run.world.sql("SELECT scored, rejected FROM clip.run")
     by_reason = run.world.sql("SELECT reason, count(*) FROM clip.rejection GROUP BY reason")
-    told = run.statsd
-    assert told.value("airflow_clip_scored", source="records") == scored == 220
-    assert told.by("airflow_clip_rejected", "reason") == dict(by_reason)
-    assert sum(told.by("airflow_clip_rejected", "reason").values()) == rejected == 20
+    emitted = run.statsd
+    assert emitted.value("airflow_clip_scored", source="records") == scored == 220
+    assert emitted.by("airflow_clip_rejected", "reason") == dict(by_reason)
+    assert sum(emitted.by("airflow_clip_rejected", "reason").values()) == rejected == 20
 
 
 def test_each_stage_tells_its_seconds_for_every_batch(run: Night) -> None:
-    told = run.statsd
-    assert told.by("airflow_clip_stage_count", "stage") == dict.fromkeys(STAGES, 60)
+    emitted = run.statsd
+    assert emitted.by("airflow_clip_stage_count", "stage") == dict.fromkeys(STAGES, 60)
     ((measured,),) = run.world.sql("SELECT metrics -> 'stage_seconds' FROM clip.run")
     assert isinstance(measured, dict)
-    for stage, seconds in told.by("airflow_clip_stage_sum", "stage").items():
+    for stage, seconds in emitted.by("airflow_clip_stage_sum", "stage").items():
         assert seconds == pytest.approx(measured[stage], rel=0.02, abs=0.05), stage
 
 
 def test_gauges_say_that_nothing_is_left(run: Night) -> None:
-    told = run.statsd.by
-    assert told("airflow_clip_backlog", "source") == {"records": 0}
-    assert told("airflow_clip_queue_depth", "source") == {"records": 0}
-    assert told("airflow_clip_batch_size", "source") == {"records": 4}
-    assert told("airflow_clip_backoffs", "source") == {"records": 0}
+    emitted = run.statsd.by
+    assert emitted("airflow_clip_backlog", "source") == {"records": 0}
+    assert emitted("airflow_clip_queue_depth", "source") == {"records": 0}
+    assert emitted("airflow_clip_batch_size", "source") == {"records": 4}
+    assert emitted("airflow_clip_backoffs", "source") == {"records": 0}
 
 
 def test_the_page_is_in_the_format_of_prometheus(run: Night) -> None:
@@ -163,5 +163,5 @@ def test_every_alarm_can_be_computed_and_none_is_raised_by_a_good_run(prometheus
 def test_panels_name_metrics_that_are_told(run: Night) -> None:
     page = run.statsd.page()
     named = {name for each in queries() for name in re.findall(r"airflow_clip_\w+", each)}
-    told = set(re.findall(r"^airflow_clip_\w+", page, re.MULTILINE))
-    assert named == told, "a metric without a panel, or a panel without a metric"
+    emitted = set(re.findall(r"^airflow_clip_\w+", page, re.MULTILINE))
+    assert named == emitted, "a metric without a panel, or a panel without a metric"

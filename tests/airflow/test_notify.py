@@ -1,4 +1,4 @@
-"""What is told about a failed run, and to whom, without a scheduler."""
+"""What is page about a failed run, and to whom, without a scheduler."""
 
 from __future__ import annotations
 
@@ -148,14 +148,14 @@ def test_errors_of_tasks_are_told_once_each_in_the_order_of_the_tasks() -> None:
     )  # fmt: skip
 
 
-def test_the_first_twenty_of_many_failures_are_told_and_the_rest_counted() -> None:
+def test_the_first_twenty_of_many_failures_are_listed_and_the_rest_counted() -> None:
     from clip_airflow.notify import failure_message, figures_of
 
     failures = tuple(f"shard {n}: not finished" for n in range(25))
     summary = RunSummary(10, 0, 0, 6, 2, 2, failures, StageMetrics())
-    told = failure_message(context(finish_figures=figures_of(summary)))
-    assert told.failures == (*failures[:20], "and 5 more")
-    assert (told.facts["planned"], told.facts["rejection_rate"]) == (10, 0.25)
+    shortened = failure_message(context(finish_figures=figures_of(summary)))
+    assert shortened.failures == (*failures[:20], "and 5 more")
+    assert (shortened.facts["planned"], shortened.facts["rejection_rate"]) == (10, 0.25)
 
 
 def test_choices_that_are_invalid_and_a_run_without_a_failed_task_are_told_all_the_same() -> None:

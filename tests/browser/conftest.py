@@ -56,7 +56,9 @@ def page(login: BrowserContext) -> Iterator[Page]:
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.on(
         "console",
-        lambda told: complaints.append(told.text) if is_complaint(told.type, told.text) else None,
+        lambda message: (
+            complaints.append(message.text) if is_complaint(message.type, message.text) else None
+        ),
     )
     yield tab
     tab.close()

@@ -52,8 +52,8 @@ class Visit:
     def _note(self, request: Request) -> None:
         self.requests.append(request.url)
 
-    def _listen(self, told: ConsoleMessage) -> None:
-        self.complaints.append(told.text)
+    def _listen(self, message: ConsoleMessage) -> None:
+        self.complaints.append(message.text)
 
 
 def jpeg(picture: Image.Image) -> bytes:

@@ -78,7 +78,7 @@ class Adapter:
         self.source.refresh(request.window)
         return self.runs.selection_of(request)
 
-    def settle(self, decide: Callable[[Record], Outcome], rescore: Rescore) -> list[Record]:
+    def score_all(self, decide: Callable[[Record], Outcome], rescore: Rescore) -> list[Record]:
         """Plan a run, commit an outcome for each of its records, and close nothing."""
         request = self.request(rescore=rescore)
         plan = plan_run(request, source=self.source, runs=self.runs)

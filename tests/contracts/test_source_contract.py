@@ -16,7 +16,7 @@ from tests.contracts.adapters import PAIRS, TODAY, Adapter
 GOOD = Score(0.5, caption_truncated=False)
 
 
-def told(records: list[Record]) -> list[str]:
+def captions(records: list[Record]) -> list[str]:
     return [record.caption for record in records]
 
 
@@ -47,7 +47,7 @@ def mixed(record: Record) -> Outcome:
 
 def test_all_records_are_pending_in_key_order(adapter: Adapter) -> None:
     records = everything(adapter)
-    assert told(records) == [caption for _, caption in PAIRS]
+    assert captions(records) == [caption for _, caption in PAIRS]
     assert [each.key for each in records] == sorted(each.key for each in records)
     assert len({each.key for each in records}) == len(PAIRS)
     assert all(
@@ -88,7 +88,7 @@ def test_reading_on_behind_the_last_key_meets_every_record_once(
     while batch := adapter.source.read_pending(selection, size):
         met += batch
         selection = replace(selection, keys=KeyRange(successor(batch[-1].key), selection.keys.stop))
-    assert told(met) == [caption for _, caption in PAIRS]
+    assert captions(met) == [caption for _, caption in PAIRS]
 
 
 def test_reading_twice_gives_the_same_records(adapter: Adapter) -> None:
@@ -107,29 +107,29 @@ def test_an_empty_range_has_no_records(adapter: Adapter) -> None:
 
 
 def test_what_has_a_lasting_outcome_is_not_pending(adapter: Adapter) -> None:
-    adapter.settle(mixed, Rescore.MISSING)
+    adapter.score_all(mixed, Rescore.MISSING)
     assert everything(adapter) == []
     assert adapter.source.count_pending(adapter.pending()) == 0
     assert list(adapter.source.ranges(adapter.pending(), 10, None)) == []
 
 
 def test_a_rejection_that_may_pass_is_pending_when_it_is_due(adapter: Adapter) -> None:
-    adapter.settle(mixed, Rescore.MISSING)
+    adapter.score_all(mixed, Rescore.MISSING)
     adapter.let_time_pass()
-    assert told(everything(adapter)) == [c for n, (_, c) in enumerate(PAIRS) if n % 3 == 1]
+    assert captions(everything(adapter)) == [c for n, (_, c) in enumerate(PAIRS) if n % 3 == 1]
 
 
 def test_rescore_rejected_takes_every_rejection_and_no_score(adapter: Adapter) -> None:
-    adapter.settle(mixed, Rescore.MISSING)
-    assert told(everything(adapter, rescore=Rescore.REJECTED)) == [
+    adapter.score_all(mixed, Rescore.MISSING)
+    assert captions(everything(adapter, rescore=Rescore.REJECTED)) == [
         c for n, (_, c) in enumerate(PAIRS) if n % 3
     ]
 
 
 def test_rescore_all_takes_everything_again(adapter: Adapter) -> None:
-    adapter.settle(mixed, Rescore.MISSING)
+    adapter.score_all(mixed, Rescore.MISSING)
     assert len(everything(adapter, rescore=Rescore.ALL)) == len(PAIRS)
-    assert len(adapter.settle(mixed, Rescore.ALL)) == len(PAIRS)
+    assert len(adapter.score_all(mixed, Rescore.ALL)) == len(PAIRS)
 
 
 def test_what_a_run_committed_is_not_pending_for_the_same_run(adapter: Adapter) -> None:
@@ -157,17 +157,17 @@ def test_what_reading_moved_is_told_once(adapter: Adapter) -> None:
 
 
 def test_records_are_found_by_the_names_of_their_outcomes(adapter: Adapter) -> None:
-    records = adapter.settle(lambda _: GOOD, Rescore.MISSING)
+    records = adapter.score_all(lambda _: GOOD, Rescore.MISSING)
     names = [record.record_key for record in records[3:24:7]]
     found = adapter.source.find([*names, "nowhere", "-1"], longest=1000)
-    assert {name: told([each])[0] for name, each in found.items()} == {
+    assert {name: captions([each])[0] for name, each in found.items()} == {
         record.record_key: record.caption for record in records[3:24:7]
     }
     assert all(each.record_key == name for name, each in found.items())
 
 
 def test_what_is_found_is_cut_to_a_length(adapter: Adapter) -> None:
-    name = adapter.settle(lambda _: GOOD, Rescore.MISSING)[7].record_key
+    name = adapter.score_all(lambda _: GOOD, Rescore.MISSING)[7].record_key
     (found,) = adapter.source.find([name], longest=7).values()
     assert found.caption == "caption"
     assert len(found.image_uri) == 7

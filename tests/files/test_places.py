@@ -65,7 +65,7 @@ def test_a_file_that_is_no_journal_is_not_emptied_for_one(path: Path, option: st
     other = path.with_name("pairs_scored.csv.journal")
     other.write_text("dear diary\n")
     refused = call(path, option)
-    assert (refused.code, "is no journal" in refused.stderr) == (2, True), refused
+    assert (refused.code, "is not a journal" in refused.stderr) == (2, True), refused
     assert other.read_text() == "dear diary\n"
 
 
@@ -73,7 +73,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_scored(pa
     report = path.with_name("report")
     report.touch()
     refused = call(path, "--report", str(report))
-    assert (refused.code, "is no folder" in refused.stderr) == (2, True), refused
+    assert (refused.code, "must be a directory" in refused.stderr) == (2, True), refused
     assert not path.with_name("pairs_scored.csv").exists()
 
 

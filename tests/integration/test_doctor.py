@@ -466,10 +466,10 @@ def test_a_package_that_cannot_be_imported_at_all_is_one_line(
     monkeypatch.delitem(sys.modules, "clip_scoring.doctor.checks", raising=False)
     monkeypatch.setitem(sys.modules, "sqlalchemy.exc", None)
     assert main(["doctor"]) is ExitCode.WRONG_USE
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 1
-    assert "sqlalchemy.exc" in told[0]
-    assert "make clean setup" in told[0]
+    output = capsys.readouterr().err.splitlines()
+    assert len(output) == 1
+    assert "sqlalchemy.exc" in output[0]
+    assert "make clean setup" in output[0]
 
 
 def test_a_mistake_in_the_program_itself_is_not_taken_for_one(

@@ -385,8 +385,8 @@ def test_an_upload_that_is_refused_leaves_nothing_and_says_what_to_do(
         place = ExportBucket(bucket)
         broken = with_exports(settings, place, s3_access=lambda _: access_to(proxy.url))
         proxy.break_next(Answer(403, "AccessDenied"))
-        told = f"^s3://{bucket}/records/2026-01-01/1.parquet cannot be written, .*AccessDenied"
-        with pytest.raises(SettingsInvalid, match=told):
+        message = f"^s3://{bucket}/records/2026-01-01/1.parquet cannot be written, .*AccessDenied"
+        with pytest.raises(SettingsInvalid, match=message):
             export_run(broken, run_key="a")
         assert objects_in(s3_client, bucket) == {}
         assert export_run(broken, run_key="a").rows == 5

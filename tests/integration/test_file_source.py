@@ -163,7 +163,7 @@ def test_a_row_without_an_id_is_a_bad_row(files: FileWorld) -> None:
     files.key = "id"
     files.write(*lines(1, 2), ",image,caption", *lines(4, 5))
     assert files.run("a", day=TODAY).rejected == 1
-    assert files.rejections() == [("#3", "record_invalid", "line 4: '' is no id")]
+    assert files.rejections() == [("#3", "record_invalid", "line 4: '' is not an id")]
 
 
 def test_ids_keep_their_leading_zeros(files: FileWorld) -> None:

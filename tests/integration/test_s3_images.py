@@ -64,7 +64,7 @@ def fetched(images: S3Images, uri: str, limit: int = LIMIT) -> bytes:
         try:
             async with budget.share() as share:
                 body = await images.fetch(uri, share, limit=limit)
-                assert budget.held == len(body)
+                assert budget.bytes_in_use == len(body)
                 return body
         finally:
             await images.close()

@@ -60,16 +60,20 @@ class Collector:
                 for metric in scope.metrics:
                     kind = metric.WhichOneof("data")
                     for point in getattr(metric, kind).data_points:
-                        told = {each.key: each.value.string_value for each in point.attributes}
-                        key = metric.name, tuple(sorted(told.items())), point.start_time_unix_nano
+                        labels = {each.key: each.value.string_value for each in point.attributes}
+                        key = (
+                            metric.name,
+                            tuple(sorted(labels.items())),
+                            point.start_time_unix_nano,
+                        )
                         self._newest[key] = _value(point)
 
     def by(self, name: str, attribute: str) -> Mapping[str, float]:
         """The sum over all processes, by the value of one attribute."""
         found: dict[str, float] = {}
-        for (metric, told, _), value in list(self._newest.items()):
-            if metric == name and attribute in dict(told):
-                group = dict(told)[attribute]
+        for (metric, labels, _), value in list(self._newest.items()):
+            if metric == name and attribute in dict(labels):
+                group = dict(labels)[attribute]
                 found[group] = found.get(group, 0) + value
         return found
 

@@ -75,22 +75,22 @@ class StatsdExporter:
         """All series in the text format of Prometheus."""
         with self._lock:
             series = sorted(self._values.items())
-        lines, told = [], ""
+        lines, last_name = [], ""
         for (name, tags), value in series:
-            if name != told:
+            if name != last_name:
                 lines.append(f"# TYPE {name} {self._kinds[name]}")
-                told = name
+                last_name = name
             labels = ",".join(f'{key}="{text}"' for key, text in tags)
             lines.append(f"{name}{{{labels}}} {value}")
         return "\n".join([*lines, ""])
 
     def _receive(self) -> None:
         while datagram := self._receiver.recv(65536):
-            for line in datagram.decode().splitlines():
-                self._take(line)
+            for last_name in datagram.decode().splitlines():
+                self._take(last_name)
 
-    def _take(self, line: str) -> None:
-        found = _LINE.fullmatch(line)
+    def _take(self, last_name: str) -> None:
+        found = _LINE.fullmatch(last_name)
         if found is None:
             return  # sets and samples, which nobody here sends
         name = re.sub(r"[^a-zA-Z0-9_]", "_", found["name"])

@@ -25,8 +25,8 @@ def test_what_fits_is_taken_at_once_and_free_again_at_the_end() -> None:
         async with budget.share() as share:
             await share.grow(60)
             await share.grow(40)
-            assert budget.held == 100
-        assert budget.held == 0
+            assert budget.bytes_in_use == 100
+        assert budget.bytes_in_use == 0
 
     asyncio.run(work())
 
@@ -39,7 +39,7 @@ def test_the_oldest_share_never_waits_and_the_others_do() -> None:
             await asyncio.wait_for(old.grow(70), timeout=1)
             waiting = await starts(middle.grow(1))
             assert not waiting.done()
-            assert budget.held == 170
+            assert budget.bytes_in_use == 170
             waiting.cancel()
 
     asyncio.run(work())
@@ -83,7 +83,7 @@ def test_what_is_given_back_is_free_before_the_end() -> None:
             assert not waiting.done()
             one.give_back()
             await asyncio.wait_for(waiting, timeout=1)
-            assert budget.held == 5
+            assert budget.bytes_in_use == 5
 
     asyncio.run(work())
 
@@ -102,7 +102,7 @@ def test_one_that_is_cancelled_while_it_waits_leaves_nothing_behind() -> None:
             cancelled, other = await starts(grows(5)), await starts(grows(5))
             cancelled.cancel()
         await asyncio.wait_for(other, timeout=1)
-        assert budget.held == 0
+        assert budget.bytes_in_use == 0
 
     asyncio.run(work())
 
@@ -119,14 +119,14 @@ def test_whatever_is_held_never_exceeds_the_limit_and_one_body(seed: int) -> Non
             while left:
                 block = min(left, chosen.randint(1, 50))
                 await share.grow(block)
-                highest, left = max(highest, budget.held), left - block
+                highest, left = max(highest, budget.bytes_in_use), left - block
                 for _ in range(chosen.randint(0, 3)):
                     await asyncio.sleep(0)
 
     async def work() -> int:
         budget = ByteBudget(limit)
         await asyncio.wait_for(asyncio.gather(*(receive(budget) for _ in range(60))), timeout=20)
-        return budget.held
+        return budget.bytes_in_use
 
     assert asyncio.run(work()) == 0
     assert limit - 50 < highest <= limit + largest

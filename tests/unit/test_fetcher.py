@@ -96,7 +96,7 @@ def test_files_take_their_part_of_the_budget_before_they_are_read(root: Path) ->
             assert not done
             other.give_back()
             body = await fetching
-            assert budget.held == 5
+            assert budget.bytes_in_use == 5
         await fetcher.close()
         return body
 

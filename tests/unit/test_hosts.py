@@ -238,7 +238,7 @@ def test_bytes_of_an_attempt_that_broke_are_given_back() -> None:
         budget = ByteBudget(LIMIT)
         async with budget.share() as share:
             assert await fetcher.fetch(server.url + "/", share, limit=LIMIT) == b"whole"
-            return budget.held
+            return budget.bytes_in_use
 
     async def breaks_once(_: Any, writer: asyncio.StreamWriter, __: bytes) -> None:
         asked.append(1)
@@ -539,32 +539,32 @@ def test_with_a_proxy_a_redirect_is_judged_as_well() -> None:
 
 def test_a_body_is_too_slow_when_its_average_is_below_the_least_rate_after_a_while() -> None:
     clock = Clock()
-    pace = MinimumRate(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
+    rate = MinimumRate(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
     for _ in range(3):
         clock.time += 1
-        pace.count(1)
+        rate.count(1)
     clock.time += 1
     with pytest.raises(ImageRejected) as raised:
-        pace.count(1)
+        rate.count(1)
     assert raised.value.rejection.reason is Reason.TIMEOUT
 
 
 def test_a_body_that_came_fast_may_pause() -> None:
     clock = Clock()
-    pace = MinimumRate(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
-    pace.count(1000)
+    rate = MinimumRate(HttpPolicy(min_rate=100, rate_after_seconds=3), clock)
+    rate.count(1000)
     clock.time += 9
-    pace.count(1)
-    assert pace.size == 1001
+    rate.count(1)
+    assert rate.size == 1001
 
 
-def test_patience_ends_with_its_seconds_whatever_was_excused() -> None:
+def test_a_deadline_ends_with_its_seconds_whatever_was_paused() -> None:
     async def work() -> float:
-        patience = Deadline(HttpPolicy(total_seconds=0.2))
+        deadline = Deadline(HttpPolicy(total_seconds=0.2))
         with pytest.raises(TimeoutError):
-            async with patience.running():
-                await patience.paused(asyncio.sleep(0.3))
+            async with deadline.running():
+                await deadline.paused(asyncio.sleep(0.3))
                 await asyncio.Event().wait()
-        return patience.seconds
+        return deadline.seconds
 
     assert asyncio.run(work()) <= 0.01

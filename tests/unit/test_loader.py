@@ -112,11 +112,11 @@ def test_batches_are_loaded_beside_each_other(
     loader: ImageLoader, fetcher: CountingFetcher
 ) -> None:
     with ThreadPoolExecutor(1) as other:
-        held = other.submit(loader.load, records("held.png", "1.png"))
+        waiting = other.submit(loader.load, records("held.png", "1.png"))
         assert [shade(each) for each in loader.load(records("2.png")).images] == [2]
-        assert not held.done()
+        assert not waiting.done()
         fetcher.let_go.set()
-        assert [shade(each) for each in held.result().images] == [200, 1]
+        assert [shade(each) for each in waiting.result().images] == [200, 1]
 
 
 def test_closing_gives_up_what_is_in_flight(loader: ImageLoader, fetcher: CountingFetcher) -> None:

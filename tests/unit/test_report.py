@@ -299,11 +299,11 @@ def test_settings_of_matplotlib_stay_as_they_were(tmp_path: Path) -> None:
 
 
 def loaded_after(statement: str) -> set[str]:
-    told = subprocess.run(
+    message = subprocess.run(
         [sys.executable, "-c", f"import sys\n{statement}\nprint(*sys.modules)"],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
-    return set(told.stdout.split())
+    return set(message.stdout.split())
 
 
 def test_the_report_needs_neither_torch_nor_a_database_nor_global_plots() -> None:
@@ -547,16 +547,16 @@ def test_nothing_committed_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("point", "told"),
+    ("point", "message"),
     [((0.0, 5), "outcomes 5 time 0.0 s outcomes per second –"),
      ((2.0, 0), "outcomes 0 time 2.0 s outcomes per second 0"),
      ((4.0, 2), "outcomes 2 time 4.0 s outcomes per second 0.5"),
      ((36_000.0, 7_200_000), "time 10 h 00 min outcomes per second 200")],
 )  # fmt: skip
 def test_throughput_of_one_point_has_a_rate_where_time_passed(
-    point: tuple[float, int], told: str, tmp_path: Path
+    point: tuple[float, int], message: str, tmp_path: Path
 ) -> None:
-    assert told in edge(tmp_path, throughput=[point])
+    assert message in edge(tmp_path, throughput=[point])
 
 
 def test_a_matrix_of_one_pair_is_drawn(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def pairs(rows: list[Row]) -> list[tuple[str, str]]:
     return [(row.image_uri, row.caption) for row in rows if row.parse_error is None]
 
 
-def flaws(rows: list[Row]) -> dict[int, str]:
+def parse_errors(rows: list[Row]) -> dict[int, str]:
     assert {row.parse_error.reason for row in rows if row.parse_error} <= {Reason.RECORD_INVALID}
     return {row.number: row.parse_error.detail for row in rows if row.parse_error}
 
@@ -90,7 +90,7 @@ def test_quoted_fields_keep_commas_quotes_and_line_ends(tmp_path: Path) -> None:
 def test_a_blank_line_is_no_row_yet_counts_as_a_line(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, b"\n" + HEADER + b"\n\r\na.png,a\n\nb.png\nc.png,c\n\n")
     assert pairs(rows) == [("a.png", "a"), ("c.png", "c")]
-    assert flaws(rows) == {1: "line 7: 1 fields, header has 2"}
+    assert parse_errors(rows) == {1: "line 7: 1 fields, header has 2"}
 
 
 def test_what_a_caption_may_not_hold_is_left_for_the_screening(tmp_path: Path) -> None:
@@ -104,18 +104,18 @@ def test_a_ragged_row_keeps_its_number_and_costs_itself(
     rows = rows_of(tmp_path, HEADER + b"a.png,a\n" + line + b"\nc.png,c\n")
     assert [row.number for row in rows] == [0, 1, 2]
     assert pairs(rows) == [("a.png", "a"), ("c.png", "c")]
-    assert flaws(rows) == {1: f"line 3: {fields} fields, header has 2"}
+    assert parse_errors(rows) == {1: f"line 3: {fields} fields, header has 2"}
 
 
 def test_a_row_after_a_record_of_many_lines_is_named_by_its_physical_line(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, HEADER + b'a.png,"1\n2\n3"\nb.png\n')
-    assert flaws(rows) == {1: "line 5: 1 fields, header has 2"}
+    assert parse_errors(rows) == {1: "line 5: 1 fields, header has 2"}
 
 
 def test_bytes_that_are_not_utf8_cost_their_record_only(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, HEADER + b'a.png,"1\n\xff\n3"\nb.png,b\n')
     assert pairs(rows) == [("b.png", "b")]
-    assert flaws(rows) == {0: "line 2: not UTF-8"}
+    assert parse_errors(rows) == {0: "line 2: not UTF-8"}
 
 
 @pytest.mark.parametrize("after", [b"", b'c.png,"c"\n', b"c.png,c\n" * 1500])
@@ -123,14 +123,14 @@ def test_a_quote_that_never_closes_costs_one_row_and_none_after_it(
     tmp_path: Path, after: bytes
 ) -> None:
     rows = rows_of(tmp_path, HEADER + b'a.png,a\nb.png,"b\n' + after)
-    assert list(flaws(rows)) == [1]
+    assert list(parse_errors(rows)) == [1]
     assert pairs(rows) == [("a.png", "a")] + [("c.png", "c")] * after.count(b"\n")
 
 
 def test_text_behind_a_closing_quote_is_a_flaw(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, HEADER + b'a.png,"a"b\nc.png,c\n')
     assert pairs(rows) == [("c.png", "c")]
-    assert flaws(rows) == {0: "line 2: ',' expected after '\"'"}
+    assert parse_errors(rows) == {0: "line 2: ',' expected after '\"'"}
 
 
 def test_a_record_over_the_limit_is_a_flaw_and_reading_goes_on(
@@ -140,7 +140,7 @@ def test_a_record_over_the_limit_is_a_flaw_and_reading_goes_on(
     inside = b"x" * 60 + b"\n"
     rows = rows_of(tmp_path, HEADER + b'a.png,"' + inside * 2 + b'"\nb.png,b\n')
     assert pairs(rows) == [("b.png", "b")]
-    assert flaws(rows)[0] == "line 2: over 100 bytes: does a quote never close?"
+    assert parse_errors(rows)[0] == "line 2: over 100 bytes: does a quote never close?"
 
 
 def test_a_line_over_the_limit_is_one_flaw_and_never_in_memory(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_line_over_the_limit_is_one_flaw_and_never_in_memory(tmp_path: Path) -
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (survey.rows, pairs(rows)) == (3, [("a.png", "a"), ("c.png", "c")])
-    assert flaws(rows) == {1: f"line 3: over {16 << 20} bytes"}
+    assert parse_errors(rows) == {1: f"line 3: over {16 << 20} bytes"}
     assert peak < 40 << 20
 
 
@@ -269,7 +269,7 @@ def test_a_hundred_flawed_rows_at_the_start_are_no_csv_file(tmp_path: Path, good
 
 def test_one_good_row_among_the_first_hundred_is_enough(tmp_path: Path) -> None:
     rows = rows_of(tmp_path, HEADER + b"x\n" * 99 + b"a.png,a\n" + b"x\n" * 200)
-    assert (len(rows), len(flaws(rows))) == (300, 299)
+    assert (len(rows), len(parse_errors(rows))) == (300, 299)
 
 
 def test_a_single_row_that_is_flawed_is_no_csv_file(tmp_path: Path) -> None:

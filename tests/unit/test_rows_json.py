@@ -73,8 +73,8 @@ def test_what_a_caption_may_not_hold_is_left_for_the_screening(tmp_path: Path) -
     (b'["a", "b"]', "line 2: not a JSON object"),
     (b'"a"', "line 2: not a JSON object"),
     (b'{"image": "a"}', "line 2: no field 'text'"),
-    (b'{"image": "a", "text": null}', "line 2: field 'text' is no text"),
-    (b'{"image": 7, "text": "a"}', "line 2: field 'image' is no text"),
+    (b'{"image": "a", "text": null}', "line 2: field 'text' must be a string"),
+    (b'{"image": 7, "text": "a"}', "line 2: field 'image' must be a string"),
     (b'{"image": "\xff", "text": "a"}', "line 2: 'utf-8' codec can't decode byte 0xff in "
      "position 11: invalid start byte"),
     (b"[" * 100_000, "line 2: nested too deeply"),

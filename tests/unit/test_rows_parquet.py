@@ -91,16 +91,16 @@ def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
     assert rows_of(tmp_path, written(table_of(0, pa.string()))) == []
 
 
-@pytest.mark.parametrize(("columns", "told"), [
+@pytest.mark.parametrize(("columns", "message"), [
     ({"image": ["a"], "caption": ["b"]}, "no column 'text' among image, caption"),
     ({"image": ["a"], "text": [1]}, "column 'text' is int64, not string"),
     ({"image": [b"a"], "text": ["b"]}, "column 'image' is binary, not string"),
     ({"image": [{"path": "a"}], "text": ["b"]}, "column 'image' is struct<path: string>, not"),
 ])  # fmt: skip
 def test_a_column_that_is_missing_or_no_text_is_named(
-    tmp_path: Path, columns: dict[str, list[object]], told: str
+    tmp_path: Path, columns: dict[str, list[object]], message: str
 ) -> None:
-    assert told in unreadable(tmp_path, written(pa.table(columns)))
+    assert message in unreadable(tmp_path, written(pa.table(columns)))
 
 
 def test_a_needed_column_that_stands_twice_is_refused(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_what_a_caption_may_not_hold_is_left_for_the_screening(tmp_path: Path) -
     (("1.txt", b"\xff"), "1.txt: 'utf-8' codec can't decode byte 0xff in position 0"),
     (("1.json", "{"), "1.json: Expecting property name"),
     (("1.json", "[1]"), "1.json: not a JSON object"),
-    (("1.json", '{"caption": 7}'), "1.json: field 'caption' is no text"),
+    (("1.json", '{"caption": 7}'), "1.json: field 'caption' must be a string"),
     (("1.json", "[" * 100_000), "1.json: maximum recursion depth exceeded"),
 ])  # fmt: skip
 def test_a_caption_that_cannot_be_read_costs_its_sample(

@@ -225,10 +225,10 @@ def test_pgbouncer_as_the_page_sets_it_up_suffices_for_300_million_a_night() -> 
     read = ConfigParser()
     read.read_string(settings)
     kept = Model(measured(RESULTS, Assumptions().batch_size), Assumptions())
-    pace = 300e6 / 8 / 3600
+    rate = 300e6 / 8 / 3600
     assert read["pgbouncer"]["pool_mode"] == "transaction"
-    assert read.getint("pgbouncer", "max_client_conn") > 2 * pace / kept.cpu("int8")
-    assert read.getint("pgbouncer", "default_pool_size") >= kept.pool(pace)
+    assert read.getint("pgbouncer", "max_client_conn") > 2 * rate / kept.cpu("int8")
+    assert read.getint("pgbouncer", "default_pool_size") >= kept.pool(rate)
 
 
 def test_what_the_model_says_of_the_code_is_so() -> None:

@@ -66,16 +66,16 @@ class HttpFetcher:
         self._clock, self._now, self._sleep, self._jitter = clock, now, sleep, jitter
         self._names = Names(policy, resolve, clock)
         self._guard = Guard(policy, self._names)
-        self._hosts = CircuitBreaker(policy, clock)
+        self._breaker = CircuitBreaker(policy, clock)
         self._opened: ClientSession | None = None
         self._retries = 0
 
     async def fetch(self, uri: str, share: Share, *, limit: int) -> bytes:
         """The body behind `uri`, at most `limit` bytes; raises ImageRejected with the reason."""
-        url, patience = parse_url(uri), Deadline(self._policy)
+        url, deadline = parse_url(uri), Deadline(self._policy)
         for _ in range(self._policy.max_redirects + 1):
             check_url(url, self._policy)
-            reply = await self._patiently(url, _Body(share, limit, patience))
+            reply = await self._fetch_hop(url, _Body(share, limit, deadline))
             if isinstance(reply, bytes):
                 return reply
             url = reply
@@ -87,7 +87,7 @@ class HttpFetcher:
             "fetch_retries": self._retries,
             "dns_lookups": self._names.lookups,
             "connections": self._guard.opened,
-            "hosts_given_up": self._hosts.given_up,
+            "hosts_given_up": self._breaker.given_up,
         }
 
     async def close(self) -> None:
@@ -96,27 +96,27 @@ class HttpFetcher:
             await self._opened.close()
         await self._names.close()
 
-    async def _patiently(self, url: URL, body: _Body) -> bytes | URL:
+    async def _fetch_hop(self, url: URL, body: _Body) -> bytes | URL:
         """One hop, tried again while its failure may pass and there is time."""
         host = f"{host_name(url)}:{url.port}"
         tried = 0
         while True:
             tried += 1
-            async with self._hosts.acquire(host):
+            async with self._breaker.acquire(host):
                 try:
                     reply = await self._hop(url, body)
                 except TransientFailure as failed:
-                    passing = failed
+                    transient = failed
                 except ImageRejected as refused:
-                    self._hosts.record(host, refused.rejection)
+                    self._breaker.record(host, refused.rejection)
                     raise
                 else:
-                    self._hosts.record(host, None)
+                    self._breaker.record(host, None)
                     return reply
-                wait = body.patience.next_wait(tried, passing.wait, self._jitter)
+                wait = body.deadline.next_wait(tried, transient.wait, self._jitter)
                 if wait is None:
-                    self._hosts.record(host, passing.refused.rejection)
-                    raise passing.refused from passing
+                    self._breaker.record(host, transient.refused.rejection)
+                    raise transient.refused from transient
             body.share.give_back()
             self._retries += 1
             await self._sleep(wait)
@@ -124,7 +124,7 @@ class HttpFetcher:
     async def _hop(self, url: URL, body: _Body) -> bytes | URL:
         """The body, or where a redirect leads."""
         try:
-            async with body.patience.running():
+            async with body.deadline.running():
                 return await self._ask(url, body)
         except TimeoutError as late:
             detail = f"not done within {self._policy.total_seconds:g} s"
@@ -178,21 +178,21 @@ class HttpFetcher:
 class _Body:
     """Receives the body of one image, within its limits."""
 
-    def __init__(self, share: Share, limit: int, patience: Deadline) -> None:
+    def __init__(self, share: Share, limit: int, deadline: Deadline) -> None:
         self.share = share
-        self.patience = patience
+        self.deadline = deadline
         self._limit = limit
 
-    async def read(self, reply: ClientResponse, pace: MinimumRate) -> bytes:
+    async def read(self, reply: ClientResponse, minimum_rate: MinimumRate) -> bytes:
         """All bytes of the reply; their number is counted while they come."""
         if (reply.content_length or 0) > self._limit:
             raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"announced, more than {self._limit} bytes")
         blocks = []
         while block := await reply.content.readany():
-            pace.count(len(block))
-            if pace.size > self._limit:
+            minimum_rate.count(len(block))
+            if minimum_rate.size > self._limit:
                 raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"more than {self._limit} bytes")
-            await pace.paused(self.patience.paused(self.share.grow(len(block))))
+            await minimum_rate.paused(self.deadline.paused(self.share.grow(len(block))))
             blocks.append(block)
         return b"".join(blocks)
 

@@ -45,22 +45,22 @@ class Supervision(nn.Module):
         image = self._whole_loss(seen.image_embeds, facts, everything)
         text = self._whole_loss(seen.text_embeds, facts, named)
         hidden = seen.vision_model_output.hidden_states[_DENSE_LAYER][:, 1:]
-        told = torch.split(self.patch(hidden), [sum(_PATCH_FACTS), sum(_GROUND_FACTS)], 2)
-        return 0.3 * (image + text) + self._patch_loss(told[0], told[1], facts, patches)
+        heads = torch.split(self.patch(hidden), [sum(_PATCH_FACTS), sum(_GROUND_FACTS)], 2)
+        return 0.3 * (image + text) + self._patch_loss(heads[0], heads[1], facts, patches)
 
     def _whole_loss(self, embeddings: Tensor, facts: Tensor, named: Tensor) -> Tensor:
-        told = torch.split(self.whole(embeddings * 10), list(ALL_FACTS), 1)
+        heads = torch.split(self.whole(embeddings * 10), list(ALL_FACTS), 1)
         losses = [
             functional.cross_entropy(logits, facts[:, fact], reduction="none")
-            for fact, logits in enumerate(told)
+            for fact, logits in enumerate(heads)
         ]
         return (torch.stack(losses, 1) * named).sum() / named.sum()
 
-    def _patch_loss(self, told: Tensor, ground: Tensor, facts: Tensor, patches: Tensor) -> Tensor:
+    def _patch_loss(self, heads: Tensor, ground: Tensor, facts: Tensor, patches: Tensor) -> Tensor:
         inside = patches[..., 0] != NONE_KIND
         weight = torch.where(inside, 1.0, 0.15)
         loss = torch.zeros(())
-        for fact, logits in enumerate(torch.split(told, list(_PATCH_FACTS), 2)):
+        for fact, logits in enumerate(torch.split(heads, list(_PATCH_FACTS), 2)):
             each = functional.cross_entropy(
                 logits.flatten(0, 1), patches[..., fact].flatten(), reduction="none"
             )

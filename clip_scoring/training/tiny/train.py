@@ -111,9 +111,9 @@ def train(model: CLIPModel, tokenizer: CLIPTokenizer, pool: Pool, *, steps: int,
         with torch.no_grad():
             model.logit_scale.clamp_(max=math.log(100))
         if step % 50 == 0:
-            pace = BATCH * step / (time.monotonic() - started)
-            told = f"loss {loss.item():.3f} contrast {matching.item():.3f} top-1 {hits:.3f}"
-            print(f"step {step}/{steps} {told} at {pace:.0f} pairs/s", flush=True)
+            speed = BATCH * step / (time.monotonic() - started)
+            losses = f"loss {loss.item():.3f} contrast {matching.item():.3f} top-1 {hits:.3f}"
+            print(f"step {step}/{steps} {losses} at {speed:.0f} pairs/s", flush=True)
 
 
 def random_batch(pool: Pool, tokenizer: CLIPTokenizer, rng: random.Random) -> Batch:

@@ -63,8 +63,8 @@ def static(name: str) -> Response:
     """One of our own files, by a name that is listed."""
     if name not in SERVED:
         raise HTTPException(404, "there is no such file")
-    held = {"Cache-Control": "private, max-age=3600"}
-    return FileResponse(STATIC / name, media_type=SERVED[name], headers=held)
+    caching = {"Cache-Control": "private, max-age=3600"}
+    return FileResponse(STATIC / name, media_type=SERVED[name], headers=caching)
 
 
 def nowhere(path: str) -> Response:
@@ -76,9 +76,9 @@ def nowhere(path: str) -> Response:
 def refused(request: Request, why: Exception) -> Response:
     """An error that the client caused, or is not allowed to know more about."""
     status = getattr(why, "status_code", 500)
-    told = str(getattr(why, "detail", "")) if status not in {401, 403} else ""
+    detail = str(getattr(why, "detail", "")) if status not in {401, 403} else ""
     headers = getattr(why, "headers", None)
-    return HTMLResponse(_error_page(request, status, told), status, headers=headers)
+    return HTMLResponse(_error_page(request, status, detail), status, headers=headers)
 
 
 def misunderstood(request: Request, why: Exception) -> Response:
@@ -93,8 +93,8 @@ def broken(request: Request, why: Exception) -> Response:
     return HTMLResponse(_error_page(request, 503, str(why)), 503)
 
 
-def _error_page(request: Request, status: int, told: str) -> str:
-    return render(request, "error.html", status=status, told=told)
+def _error_page(request: Request, status: int, detail: str) -> str:
+    return render(request, "error.html", status=status, detail=detail)
 
 
 class WithHeaders:

@@ -88,12 +88,12 @@ def distribution(now: Histogram, before: Sequence[Histogram]) -> list[Bar]:
     """Shares of similarities in at most 60 bars of equal width over all that occurs."""
     earlier: dict[int, int] = {}
     for each in before:
-        for place, count in each.items():
-            earlier[place] = earlier.get(place, 0) + count
-    places = [*now, *earlier]
+        for bin_index, count in each.items():
+            earlier[bin_index] = earlier.get(bin_index, 0) + count
+    bin_indexes = [*now, *earlier]
     if not now:
         return []
-    first, last = min(places), max(places)
+    first, last = min(bin_indexes), max(bin_indexes)
     width = -(-(last - first + 1) // _MOST_BARS)
     shares, past = (_shares(each, first, width) for each in (now, earlier))
     return [
@@ -110,8 +110,8 @@ def distribution(now: Histogram, before: Sequence[Histogram]) -> list[Bar]:
 def _shares(histogram: Histogram, first: int, width: int) -> dict[int, float]:
     total = sum(histogram.values())
     shares: dict[int, float] = {}
-    for place, count in histogram.items():
-        bar = (place - first) // width
+    for bin_index, count in histogram.items():
+        bar = (bin_index - first) // width
         shares[bar] = shares.get(bar, 0.0) + count / total
     return shares
 
@@ -121,7 +121,11 @@ def mean_similarity(histogram: Histogram) -> float | None:
     total = sum(histogram.values())
     if not total:
         return None
-    return sum((place + 0.5) * count for place, count in histogram.items()) / total / BINS_PER_UNIT
+    return (
+        sum((bin_index + 0.5) * count for bin_index, count in histogram.items())
+        / total
+        / BINS_PER_UNIT
+    )
 
 
 def stages(seconds: Mapping[str, float]) -> list[Stage]:

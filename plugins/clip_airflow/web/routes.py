@@ -173,8 +173,8 @@ async def picture(library: Library, source: Text, key: Text) -> Response:
         encoded = await reader.thumbnails(source).picture(record)
     except NoThumbnail as missing:
         raise HTTPException(404, str(missing)) from missing
-    held = {"Cache-Control": "private, max-age=300"}
-    return Response(encoded, media_type="image/jpeg", headers=held)
+    caching = {"Cache-Control": "private, max-age=300"}
+    return Response(encoded, media_type="image/jpeg", headers=caching)
 
 
 def _run(library: Pages, run_id: int) -> RunDetail:

@@ -91,9 +91,9 @@ class Bystander:
         if self.order is not None and point is not None:
             self.order.reached(point)
 
-    def told(self, of: object, method: str, *, after: str) -> Told:
+    def with_point(self, of: object, method: str, *, after: str) -> Instrumented:
         """The same object, with a point behind one of its methods."""
-        return Told(of, method, self._around(getattr(of, method), after))
+        return Instrumented(of, method, self._around(getattr(of, method), after))
 
     def _around(self, method: Callable[..., Any], after: str) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -104,7 +104,7 @@ class Bystander:
         return called
 
 
-class Told:
+class Instrumented:
     """Passes everything on to another object, but for one method."""
 
     def __init__(self, of: object, name: str, replacement: Callable[..., Any]) -> None:
@@ -197,7 +197,7 @@ def slowed(worker: Any, seconds: float) -> Any:
         time.sleep(seconds)  # what a GPU would take
         return fake.score(images, captions)
 
-    return replace(worker, scorer=Told(worker.scorer, "score", score))
+    return replace(worker, scorer=Instrumented(worker.scorer, "score", score))
 
 
 def shard_number(database_url: str, shard_id: int) -> int:
@@ -229,10 +229,10 @@ def watched(worker: Any, bystander: Bystander) -> Any:
 
     return replace(
         worker,
-        source=bystander.told(worker.source, "read_pending", after="records read"),
-        loader=bystander.told(worker.loader, "load", after="images loaded"),
-        scorer=bystander.told(worker.scorer, "score", after="batch scored"),
-        sink=Told(worker.sink, "commit", committed),
+        source=bystander.with_point(worker.source, "read_pending", after="records read"),
+        loader=bystander.with_point(worker.loader, "load", after="images loaded"),
+        scorer=bystander.with_point(worker.scorer, "score", after="batch scored"),
+        sink=Instrumented(worker.sink, "commit", committed),
     )
 
 

@@ -36,9 +36,9 @@ _open = Image.open
 
 
 def _deadly(stream, *args, **kwargs):  # type: ignore[no-untyped-def]
-    word, *told = stream.getvalue()[:200].split(b" ")
+    word, *header = stream.getvalue()[:200].split(b" ")
     if word == b"DEADLY":
-        way, *rest = (each.decode() for each in told)
+        way, *rest = (each.decode() for each in header)
         _WAYS[way](*rest)
     return _open(stream, *args, **kwargs)
 
