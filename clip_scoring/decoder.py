@@ -58,7 +58,7 @@ def _geometry(text: str) -> Geometry:
 
 
 def resize_of(tier: Tier, geometry: Geometry) -> Resize | None:
-    """What brings images to the size in this tier; None does it exactly.
+    """The resize of this tier; None resizes exactly.
 
     Also in tier `fast` where the towers take small images: there each level of a pixel counts.
     """

@@ -1,4 +1,4 @@
-"""What people read: numbers, and texts of others with nothing hidden in them and no secrets."""
+"""Output for people: numbers, and untrusted texts with nothing hidden and no secrets."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _without_secrets(uri: str) -> str:
 
 
 def _authority_and_path(rest: str, tail: str) -> str:
-    """What stands behind the slashes of an address; `tail` is its query or fragment."""
+    """The part of an address after its slashes; `tail` is its query or fragment."""
     authority, slash, path = rest.partition("/")
     _, at, host = authority.rpartition("@")
     known = _HOST.fullmatch(host)

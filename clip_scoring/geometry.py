@@ -43,7 +43,7 @@ class Geometry:
         return int(edge * width / height), edge
 
     def window(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """What the crop keeps of a resized image: (top, left, bottom, right).
+        """The box that the crop keeps of a resized image: (top, left, bottom, right).
 
         Top or left is below 0 where the image is smaller than the crop.
         """

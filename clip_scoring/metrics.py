@@ -1,4 +1,4 @@
-"""What the stages of the work took, moved and needed; adds up from batches to runs."""
+"""Metrics of the stages: seconds, counts and peaks; they add up from batches to runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pages and tables show of runs, shards and records: one frozen value for each line."""
+"""Rows of pages and tables about runs, shards and records: one frozen value for each."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class ShardDetail:
 
 @dataclass(frozen=True, slots=True)
 class DayTotals:
-    """What the finished runs came to that began on one UTC day."""
+    """Totals of the finished runs that started on one UTC day."""
 
     day: date
     runs: int

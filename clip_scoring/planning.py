@@ -33,13 +33,13 @@ def plan_run(request: RunRequest, *, source: Source, runs: Runs) -> Plan:
         reserved = _reserved(run, taken, source=source)
         ranges = list(_ranges(request, run, taken, source=source)[1])
         planning.add_shards(run, ranges, reserved)
-        planned = sum(each.planned for each in ranges)
+        planned = sum(piece.planned for piece in ranges)
         return _plan_of(replace(run, planned=planned), planning, reserved)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What planning would find now; `reserved` are pending records of other live runs."""
+    """The result of planning if it were done now; `reserved` are pending records of other runs."""
 
     planned: int
     reserved: int
@@ -65,13 +65,13 @@ class Preview:
 
 
 def preview(request: RunRequest, *, source: Source, runs: Runs) -> Preview:
-    """What such a run would plan now; plans nothing and writes no row of a run."""
+    """A preview of such a run; plans nothing and writes no row of a run."""
     source.refresh(request.window)
     run = _unplanned(request, runs.selection_of(request))
     with runs.planning(source.name, request.fingerprint) as planning:
         taken = merged(planning.reserved_ranges(run))
     size, ranges = _ranges(request, run, taken, source=source)
-    planned = [each.planned for each in ranges]
+    planned = [piece.planned for piece in ranges]
     return Preview(
         planned=sum(planned),
         reserved=_reserved(run, taken, source=source),
@@ -147,6 +147,6 @@ def _cut(
     for part in free:
         if limit == 0:
             return
-        for each in source.ranges(part, size, limit):
-            yield each
-            limit = limit if limit is None else limit - each.planned
+        for piece in source.ranges(part, size, limit):
+            yield piece
+            limit = limit if limit is None else limit - piece.planned

@@ -28,17 +28,17 @@ class Gates:
 
     def tripped(self, *, rejection_rate: float, drift: float | None) -> list[str]:
         """One line with the figure and its limit for each gate that the run does not pass."""
-        found = []
+        texts = []
         if self.max_rejection_rate is not None and rejection_rate > self.max_rejection_rate:
-            found.append(
+            texts.append(
                 f"rejection rate {rejection_rate:.4f} above the limit {self.max_rejection_rate}"
             )
         if self.max_drift is not None and drift is not None and drift > self.max_drift:
-            found.append(
+            texts.append(
                 f"similarities drifted by {drift:.4f} from the last runs, "
                 f"above the limit {self.max_drift}"
             )
-        return found
+        return texts
 
 
 def drift(now: Histogram, before: Iterable[Histogram]) -> float | None:

@@ -53,7 +53,7 @@ class Retry:
 
     first_wait_s: int
     attempts: int
-    """After so many in all only `rescore = rejected` or changed input tries again."""
+    """After this number of attempts only `rescore = rejected` or changed input tries again."""
 
 
 _HOUR = 3600
@@ -143,7 +143,7 @@ class Record:
 
 
 _set_key, _set_image_uri, _set_caption, _set_image, _set_parse_error, _set_name = (
-    getattr(Record, each.name).__set__ for each in fields(Record)
+    getattr(Record, field.name).__set__ for field in fields(Record)
 )
 
 

@@ -1,4 +1,4 @@
-"""What a finished run measured and found, as the database keeps it and the pages show it."""
+"""Metrics of a finished run, as the database keeps them and the pages show them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _WHOLE = KeyRange(None, None)
 
 
 class Trigger(StrEnum):
-    """What started the run."""
+    """The kind of start of a run."""
 
     SCHEDULED = "scheduled"
     BACKFILL = "backfill"
@@ -111,7 +111,7 @@ class Run:
     reserved: int = 0
 
     def selection(self, keys: KeyRange = _WHOLE) -> Selection:
-        """What is pending for this run within `keys`."""
+        """The selection of records that are pending for this run within `keys`."""
         return Selection(self.fingerprint_id, self.window, self.rescore, self.as_of, keys)
 
 
@@ -136,7 +136,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Remaining:
-    """What of a run is still to be done: its open shards, and their records without an outcome."""
+    """The rest of a run: its open shards, and their records without an outcome."""
 
     shards: int
     records: int
@@ -168,15 +168,15 @@ class ShardCounts:
         return max(self.planned - self.scored - self.rejected - self.pending, 0)
 
     def violations(self) -> list[str]:
-        """What contradicts conservation; empty for a shard that may be called done."""
-        found = []
+        """Violations of conservation; empty for a shard that may be called done."""
+        texts = []
         if not self.done:
-            found.append(f"shard {self.number}: not finished, {self.pending} pending")
+            texts.append(f"shard {self.number}: not finished, {self.pending} pending")
         elif self.pending > self.arrived:
-            found.append(f"shard {self.number}: {self.pending - self.arrived} without an outcome")
+            texts.append(f"shard {self.number}: {self.pending - self.arrived} without an outcome")
         if self.scored > self.counted_scored or self.rejected > self.counted_rejected:
-            found.append(self.miscounted)
-        return found
+            texts.append(self.miscounted)
+        return texts
 
     @property
     def missing_rows(self) -> int:
@@ -194,7 +194,7 @@ class ShardCounts:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run came to, recounted from rows: the figures of `clip.run`."""
+    """The result of a run, recounted from rows: the figures of `clip.run`."""
 
     planned: int
     arrived: int
@@ -260,7 +260,7 @@ ADVICE = {
     "score": "add a GPU, or a faster one",
     "commit": "the database writes slowly: check its disk and its load",
 }
-"""What removes each bottleneck; the keys are the stages of a shard."""
+"""Remedies by bottleneck; the keys are the stages of a shard."""
 
 
 def bottleneck(stage_seconds: Mapping[str, float]) -> str:

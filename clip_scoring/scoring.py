@@ -17,7 +17,7 @@ from clip_scoring.stages import LoadedBatch, Read, ScoredBatch, load_ahead, read
 
 @dataclass(frozen=True, slots=True)
 class ShardResult:
-    """What this call committed; an earlier worker's part of the shard is not in it."""
+    """Totals that this call committed; an earlier worker's part of the shard is not in them."""
 
     shard_id: int
     epoch: int

@@ -49,17 +49,21 @@ def self_test(
         _pixels_checked(image, exact(body), _OF_PIXELS[scorer.fingerprint.tier])
         for image, (body, _) in zip(loader.load(records).images, pairs, strict=True)
     ]
-    outcomes = scorer.score(images, [each.caption for each in records])
-    for each in outcomes:
-        if isinstance(each, Rejection) and each.reason is Reason.OUT_OF_MEMORY:
+    outcomes = scorer.score(images, [record.caption for record in records])
+    for outcome in outcomes:
+        if isinstance(outcome, Rejection) and outcome.reason is Reason.OUT_OF_MEMORY:
             raise DeviceLost(f"self-test on {scorer.device}: no memory for one pair")
-    found = [each.similarity for each in outcomes if isinstance(each, Score)]
+    similarities = [outcome.similarity for outcome in outcomes if isinstance(outcome, Score)]
     expected = reference(pairs)
     allowed = tolerance(scorer.fingerprint)
-    off = np.abs(np.array(found) - expected) if len(found) == len(pairs) else np.array([np.inf])
+    off = (
+        np.abs(np.array(similarities) - expected)
+        if len(similarities) == len(pairs)
+        else np.array([np.inf])
+    )
     if not off.max() <= allowed:
         raise SelfTestFailed(
-            f"self-test on {scorer.device}: similarities {_listed(found)} instead of "
+            f"self-test on {scorer.device}: similarities {_listed(similarities)} instead of "
             f"{_listed(expected)}, allowed {allowed:g}: this machine or its packages are broken"
         )
 
@@ -79,7 +83,7 @@ def _pixels_checked(
 
 
 def _listed(values: Sequence[float]) -> str:
-    return ", ".join(f"{each:.6f}" for each in values)
+    return ", ".join(f"{value:.6f}" for value in values)
 
 
 def _picture(width: int, height: int) -> Image.Image:

@@ -18,7 +18,7 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRange:
-    """What becomes one shard: its range and how many pending records it had at planning."""
+    """A shard to be: its range and its number of pending records at planning."""
 
     start: Key
     stop: Key
@@ -77,14 +77,14 @@ def successor(key: Key) -> Key:
 
 def merged(ranges: Iterable[KeyRange]) -> list[KeyRange]:
     """The same keys in ranges that neither touch nor overlap; all have both ends."""
-    found: list[KeyRange] = []
-    for each in sorted(ranges, key=lambda keys: keys.start):  # type: ignore[arg-type,return-value]
-        if found and each.start <= found[-1].stop:  # type: ignore[operator]
-            stop = max(found[-1].stop, each.stop)  # type: ignore[type-var]
-            found[-1] = KeyRange(found[-1].start, stop)
+    joined: list[KeyRange] = []
+    for piece in sorted(ranges, key=lambda keys: keys.start):  # type: ignore[arg-type,return-value]
+        if joined and piece.start <= joined[-1].stop:  # type: ignore[operator]
+            stop = max(joined[-1].stop, piece.stop)  # type: ignore[type-var]
+            joined[-1] = KeyRange(joined[-1].start, stop)
         else:
-            found.append(each)
-    return found
+            joined.append(piece)
+    return joined
 
 
 def free_ranges(reserved: Iterable[KeyRange]) -> Iterator[KeyRange]:

@@ -40,12 +40,12 @@ class Read:
     @property
     def image_bytes(self) -> int:
         """Of the images that came with the records."""
-        return sum(len(each.image) for each in self.records if each.image is not None)
+        return sum(len(record.image) for record in self.records if record.image is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedBatch:
-    """What was read, with an image or a rejection for each record."""
+    """The records of a batch, with an image or a rejection for each."""
 
     records: Sequence[Record]
     images: Sequence[DecodedImage | Rejection]
@@ -55,7 +55,7 @@ class LoadedBatch:
 
 @dataclass(frozen=True, slots=True)
 class ScoredBatch:
-    """What was loaded, with an outcome for each record; a commit moves the offset to `stop`."""
+    """A loaded batch with an outcome for each record; a commit moves the offset to `stop`."""
 
     records: Sequence[Record]
     outcomes: Sequence[Outcome]
@@ -65,7 +65,7 @@ class ScoredBatch:
     @property
     def scored(self) -> int:
         """How many of the outcomes are scores."""
-        return sum(isinstance(each, Score) for each in self.outcomes)
+        return sum(isinstance(outcome, Score) for outcome in self.outcomes)
 
 
 def read_ahead(reads: Iterator[T]) -> Generator[T]:
@@ -141,13 +141,13 @@ def _memory() -> Mapping[str, int]:
 
 
 def _has_room(ahead: Sequence[Read]) -> bool:
-    brought = sum(each.image_bytes for each in ahead)
+    brought = sum(batch.image_bytes for batch in ahead)
     return len(ahead) < FEWEST_BATCHES_AHEAD or brought < BYTES_AHEAD
 
 
 def _load(records: Sequence[Record], loader: Loader) -> LoadedImages:
     """Images of the records in order; a pair that is refused beforehand costs no fetch."""
-    refused = [_refused(each) for each in records]
+    refused = [_refused(record) for record in records]
     asked = [each for each, no in zip(records, refused, strict=True) if no is None]
     loaded = loader.load(asked)
     images = iter(loaded.images)

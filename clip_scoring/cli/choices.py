@@ -71,7 +71,7 @@ def add_column_options(group: argparse._ArgumentGroup) -> None:
 
 
 def add_scoring_options(command: argparse.ArgumentParser) -> None:
-    """What `ScorerChoices` takes."""
+    """The arguments of `ScorerChoices`."""
     group = command.add_argument_group("scoring")
     group.add_argument(
         "--weights",

@@ -17,7 +17,7 @@ from clip_scoring.settings.yaml_files import read_yaml
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandOptions:
-    """What a file may say beside the options of files and scorers."""
+    """Options of a configuration file other than those of files and scorers."""
 
     metrics: FilePath | None = None
     report: FilePath | None = None
@@ -27,7 +27,7 @@ class CommandOptions:
     no_header: Flag | None = None
 
 
-_OWN = [each.name for each in fields(CommandOptions)]
+_OWN = [field.name for field in fields(CommandOptions)]
 _MEANT: dict[str, tuple[str, dict[object, str | bool]]] = {
     "use_cuda": ("device", {True: "cuda", False: "cpu"}),
     "no_header": ("has_header", {True: False, False: True}),
@@ -40,12 +40,12 @@ _ALIASES = {
     "allow_host": "allow_hosts",
     "allow_port": "allow_ports",
 }
-_NAMES = {each.name for each in fields(FileOptions)} | {*ScorerChoices.__annotations__, *_OWN}
+_NAMES = {field.name for field in fields(FileOptions)} | {*ScorerChoices.__annotations__, *_OWN}
 _KNOWN = sorted(_NAMES | set(_ALIASES))
 
 
 def merged(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the command line gave, and for the rest what its `--config` says."""
+    """The options of the command line, and for the rest those of its `--config`."""
     own = {name: each for name, each in given.items() if name in _NAMES and each is not None}
     return {**read_config(given["config"]), **own} if "config" in given else own
 

@@ -1,4 +1,4 @@
-"""What a long command says while it works, and how it is told to stop."""
+"""Progress of a long command, and its stop on a signal."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def told_to_stop(stop: Stop) -> Iterator[None]:
         stop.ask()
 
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(each, on_signal) for each in numbers]
+    before = [signal.signal(signum, on_signal) for signum in numbers]
     try:
         yield
     finally:
@@ -60,7 +60,7 @@ def told_to_stop(stop: Stop) -> Iterator[None]:
 
 
 class Console(Protocol):
-    """Where progress is told."""
+    """Where progress is shown."""
 
     def begin(self, text: str) -> None:
         """The work begins."""

@@ -45,7 +45,7 @@ def _doctor(_: None, arguments: argparse.Namespace) -> ExitCode:
     logging.getLogger("clip_scoring.nightly").setLevel(logging.WARNING)  # said here
     show = _show_all if arguments.json else _show_at_once
     failed = any(
-        each.status is CheckStatus.FAIL for each in show(examine(Settings.from_environment))
+        finding.status is CheckStatus.FAIL for finding in show(examine(Settings.from_environment))
     )
     return ExitCode.WRONG_USE if failed else ExitCode.DONE
 
@@ -53,7 +53,7 @@ def _doctor(_: None, arguments: argparse.Namespace) -> ExitCode:
 def _show_all(findings: Iterable[Finding]) -> list[Finding]:
     """As one list of JSON, when the last is known."""
     shown = list(findings)
-    print(json.dumps([asdict(each) for each in shown], indent=2, ensure_ascii=False))
+    print(json.dumps([asdict(finding) for finding in shown], indent=2, ensure_ascii=False))
     return shown
 
 

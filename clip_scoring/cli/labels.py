@@ -197,6 +197,6 @@ def _split(_: object, arguments: argparse.Namespace) -> None:
     )
 
     parts = split_file(SplitOptions.of(vars(arguments)))
-    total = sum(each.rows for each in parts)
-    for each in parts:
-        say(f"{each.path}: {each.rows} rows, {each.rows / max(total, 1):.2%}")
+    total = sum(part.rows for part in parts)
+    for part in parts:
+        say(f"{part.path}: {part.rows} rows, {part.rows / max(total, 1):.2%}")

@@ -36,12 +36,14 @@ def page() -> str:
 
 def leaves(command: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     """The commands that have no commands below them, in the order of the help."""
-    below = [each for each in command._actions if isinstance(each, argparse._SubParsersAction)]
+    below = [
+        action for action in command._actions if isinstance(action, argparse._SubParsersAction)
+    ]
     if not below:
         yield command
     for group in below:
-        for each in group.choices.values():
-            yield from leaves(each)
+        for choice in group.choices.values():
+            yield from leaves(choice)
 
 
 def _section(command: argparse.ArgumentParser) -> str:

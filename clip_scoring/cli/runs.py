@@ -113,22 +113,22 @@ def _helpers(processes: int, run_key: str, weights: str | None) -> Iterator[None
             helpers.append(subprocess.Popen(command))
         yield
     except BaseException:
-        for each in helpers:
-            each.terminate()
+        for helper in helpers:
+            helper.terminate()
         raise
     finally:
-        for each in helpers:
-            each.wait()
+        for helper in helpers:
+            helper.wait()
 
 
 def _status(settings: Settings, arguments: argparse.Namespace) -> None:
     from clip_scoring.nightly.status import status  # noqa: PLC0415  # as above
 
-    found = status(
+    overview = status(
         settings, run_key=arguments.run_key, source=arguments.source, most=arguments.runs
     )
-    runs = runs_table(found.runs) if arguments.run_key is None else shards_table(found.shards)
-    for line in (*runs, "", *rejections_table(found.rejections)):
+    runs = runs_table(overview.runs) if arguments.run_key is None else shards_table(overview.shards)
+    for line in (*runs, "", *rejections_table(overview.rejections)):
         print(line)
 
 

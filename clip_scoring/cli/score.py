@@ -195,7 +195,7 @@ def _write_more(scoring: FileScoring, result: FileResult, given: Mapping[str, An
 
 
 def _dialect(scoring: FileScoring) -> str:
-    """What was found out about the file, where it is not what CSV usually is."""
+    """The detected dialect of the file, where it is not the usual one."""
     dialect = scoring.file.dialect
     named = {"\t": "tab"}.get(dialect.delimiter, dialect.delimiter)
     note = "" if dialect.delimiter == "," else f", delimiter {named} (--delimiter says otherwise)"

@@ -26,7 +26,7 @@ from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable, NotPermitted,
 Database: TypeAlias = Engine
 """A database that was named and is connected to as it is needed."""
 DATABASE_ERRORS = (SQLAlchemyError,)
-"""What a driver raises that `transaction` has no other name for."""
+"""Errors of a driver that `transaction` has no other name for."""
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 _CONNECT = {
     "connect_timeout": 10,

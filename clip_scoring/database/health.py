@@ -36,7 +36,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What the login may do in schema `clip`; a standby lets nobody write."""
+    """The login's rights in schema `clip`; a standby lets nobody write."""
 
     reads: bool
     writes: bool
@@ -47,14 +47,14 @@ def ask_server(engine: Engine) -> Server:
     """Who answers; raises DatabaseUnreachable."""
     with transaction(engine) as connection:
         asked, started = time.time(), time.monotonic()
-        found = connection.execute(_SERVER).one()
+        row = connection.execute(_SERVER).one()
         took = time.monotonic() - started
-    ahead = asked + took / 2 - float(found.now)
-    return Server(found.version, found.login, found.database, took, ahead)
+    ahead = asked + took / 2 - float(row.now)
+    return Server(row.version, row.login, row.database, took, ahead)
 
 
 def ask_rights(engine: Engine) -> Rights:
-    """What the login may do; raises NotPermitted where it may not even look into the schema."""
+    """The login's rights; raises NotPermitted where it may not even look into the schema."""
     with transaction(engine) as connection:
-        found = connection.execute(_RIGHTS).one()
-    return Rights(found.reads, found.writes, found.standby)
+        row = connection.execute(_RIGHTS).one()
+    return Rights(row.reads, row.writes, row.standby)

@@ -21,7 +21,7 @@ _SEARCH_TIMEOUT = "5min"
 
 @dataclass(frozen=True, slots=True)
 class PostgresMaintenance:
-    """What may be let go, in batches of `at_once` rows; rows that somebody works on are skipped."""
+    """Data that may go, in batches of `at_once` rows; rows that somebody works on are skipped."""
 
     engine: Engine
     at_once: int = _ROWS_AT_ONCE

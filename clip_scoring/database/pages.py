@@ -1,4 +1,4 @@
-"""What the pages in the Airflow UI ask the database; reads only."""
+"""Queries of the pages in the Airflow UI; reads only."""
 
 from __future__ import annotations
 

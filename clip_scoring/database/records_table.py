@@ -27,10 +27,10 @@ def load_records(engine: Engine, records: Sequence[NewRecord]) -> int:
         loaded = connection.execute(
             query("load_records"),
             {
-                "keys": [each.key for each in records],
-                "image_uris": [each.image_uri for each in records],
-                "captions": [each.caption for each in records],
-                "created": [each.created_at for each in records],
+                "keys": [record.key for record in records],
+                "image_uris": [record.image_uri for record in records],
+                "captions": [record.caption for record in records],
+                "created": [record.created_at for record in records],
             },
         )
     return loaded.rowcount

@@ -79,7 +79,7 @@ class PostgresPlanning:
         self._connection.execute(query("mark_abandoned"), _scope(run))
 
     def reserved_ranges(self, run: Run) -> list[KeyRange]:
-        """What open shards of other live runs hold whose windows overlap with the run's."""
+        """Key ranges of open shards of other live runs whose windows overlap with the run's."""
         window = {"window_start": run.window.start, "window_stop": run.window.stop}
         rows = self._connection.execute(query("reserved_ranges"), {**_scope(run), **window})
         return [KeyRange(row.start, row.stop) for row in rows]
@@ -92,12 +92,12 @@ class PostgresPlanning:
                 "run_id": run.id,
                 "lease": LEASE,
                 "numbers": list(range(len(ranges))),
-                "starts": [json.dumps(each.start) for each in ranges],
-                "stops": [json.dumps(each.stop) for each in ranges],
-                "planned": [each.planned for each in ranges],
+                "starts": [json.dumps(piece.start) for piece in ranges],
+                "stops": [json.dumps(piece.stop) for piece in ranges],
+                "planned": [piece.planned for piece in ranges],
             },
         )
-        planned = sum(each.planned for each in ranges)
+        planned = sum(piece.planned for piece in ranges)
         self._connection.execute(
             query("note_planned"), {"run_id": run.id, "planned": planned, "reserved": reserved}
         )
@@ -128,7 +128,7 @@ class PostgresRuns:
             yield PostgresPlanning(connection)
 
     def selection_of(self, request: RunRequest) -> Selection:
-        """What the request would take if it were planned now; writes nothing."""
+        """The selection that the request would get if it were planned now; writes nothing."""
         with transaction(self._engine) as connection:
             as_of = connection.execute(query("now")).scalar_one()
             digest = {"digest": request.fingerprint.digest}
@@ -157,7 +157,7 @@ class PostgresRuns:
             )
 
     def remaining(self, run: Run) -> Remaining:
-        """What of the run is still to be done, by the counters of its shards."""
+        """The run's open shards and their records without an outcome, by the shards' counters."""
         with transaction(self._engine) as connection:
             row = connection.execute(query("left_of_run"), {"run_id": run.id}).one()
             return Remaining(int(row.shards), int(row.records))
@@ -228,7 +228,7 @@ class PostgresRuns:
 
 
 def planning_scope(source: str, fingerprint: Fingerprint) -> str:
-    """What two plannings, or a planning and a run that is taken up again, must not share."""
+    """A lock that two plannings, or a planning and a resumed run, must not share."""
     return f"{source}/{fingerprint.digest}"
 
 

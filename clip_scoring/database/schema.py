@@ -33,14 +33,14 @@ def require_current(engine: Engine) -> None:
     """Raise SchemaMismatch unless the schema is exactly this version's."""
     with transaction(engine) as connection:
         known = connection.scalar(text("SELECT to_regclass('clip.schema_version') IS NOT NULL"))
-        found = (
+        version = (
             connection.scalar(text("SELECT version_num FROM clip.schema_version"))
             if known
             else None
         )
-    if found != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise SchemaMismatch(
-            f"database schema clip is at version {found or 'none'}, this program needs "
+            f"database schema clip is at version {version or 'none'}, this program needs "
             f"{SCHEMA_VERSION}: run `clip-scoring db upgrade`"
-            + (" with the newer program" if found and found > SCHEMA_VERSION else "")
+            + (" with the newer program" if version and version > SCHEMA_VERSION else "")
         )

@@ -1,4 +1,4 @@
-"""What people ask the database when they want to know how things stand; reads only."""
+"""Queries about the state of runs, shards and rejections; reads only."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What scoring needs, examined part by part: checks and what to do about each finding."""
+"""Checks of everything that scoring needs, part by part, with a remedy for each finding."""

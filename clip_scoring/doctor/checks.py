@@ -1,4 +1,4 @@
-"""What scoring needs, looked at part by part: what was found, and what to do about it."""
+"""The checks themselves, part by part: each yields its findings with their remedies."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from clip_scoring.wiring import (
 )
 
 _BROKEN = (ClipScoringError, OSError, ImportError, *DATABASE_ERRORS)
-"""What the world does to a check; anything else is a mistake in this program."""
+"""Errors that a check expects; any other is a mistake in this program."""
 _GPU_BROKEN = "see in nvidia-smi who uses it and how it is; a new process may get it back"
 _S3 = (
     "correct bucket and prefix in the registration file, or the endpoint and keys of the "
@@ -74,7 +74,7 @@ _REMEDIES = {
     "exports": "correct `exports:` in the registration file, or make the place writable",
     "disk": "correct CLIP_SCORING_CACHE",
 }
-"""What to do when a check of that name breaks; its text says what broke."""
+"""Remedies for checks that break, by name; the error's text says what broke."""
 
 
 def examine(read_settings: Callable[[], Settings]) -> Findings:
@@ -140,9 +140,9 @@ def _nvidia_gpus() -> Findings:
     driver, found = gpus.driver_version(), gpus.visible_gpus()
     if not found.seen:
         yield gpu_missing(found.torch, found.cuda, driver, found.complaint)
-    for each in found.seen:
-        gpus.require_right_products(each.number)
-        yield gpu_finding(each, driver)
+    for gpu in found.seen:
+        gpus.require_right_products(gpu.number)
+        yield gpu_finding(gpu, driver)
 
 
 def _weights(settings: Settings) -> Findings:
@@ -176,7 +176,7 @@ def _records(settings: Settings) -> Findings:
     """The database, and every source with its images."""
     found = list(_guarded("database", _database(settings)))
     yield from found
-    ready = all(each.status in {CheckStatus.OK, CheckStatus.WARN} for each in found)
+    ready = all(finding.status in {CheckStatus.OK, CheckStatus.WARN} for finding in found)
     for registration in settings.registrations.sources.values():
         about = f"{registration.name}: "
         if isinstance(registration.place, TablePlace) and not ready:

@@ -1,4 +1,4 @@
-"""What a check may find, and what to make of the facts: pure rules."""
+"""Findings of the checks, and the pure rules that judge the facts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGES: Mapping[str, tuple[int, ...]] = {
     "torch": (2, 8), "transformers": (5, 20), "pillow": (12,), "numpy": (2, 1),
 }  # fmt: skip
-"""What every worker imports, and the lowest version of it that serves."""
+"""Packages that every worker imports, each with the lowest version that serves."""
 EXTRAS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "s3": (("boto3", "urllib3"), "records, images and exports in S3"),
     "int8": (("onnx", "onnxruntime"), "number format int8 on CPUs"),
@@ -45,7 +45,7 @@ class CheckStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one part, and what to do; no remedy where nothing has to be done.
+    """The state of one part and its remedy; no remedy where nothing has to be done.
 
     Addresses in it lose their secrets: settings hold some.
     """
@@ -101,15 +101,15 @@ def extras_findings(version_of: VersionOf) -> Findings:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(each) for each in re.findall(r"\d+", version.partition("+")[0]))
+    return tuple(int(digits) for digits in re.findall(r"\d+", version.partition("+")[0]))
 
 
 def _quoted(*requirements: str) -> str:
-    return " ".join(f"'{each}'" for each in requirements)
+    return " ".join(f"'{requirement}'" for requirement in requirements)
 
 
 def cpu_finding(cores: int, flags: frozenset[str]) -> Finding:
-    """What the CPU is good for; `flags` are its instruction sets, empty where nobody knows."""
+    """The features of the CPU; `flags` are its instruction sets, empty where nobody knows."""
     counted = f"{cores} core{'s' * (cores != 1)} for this process"
     if "sse2" not in flags:  # not of the x86 family, whose features these are
         return Finding("cpu", CheckStatus.OK, counted)
@@ -132,7 +132,7 @@ def gpu_finding(gpu: Gpu, driver: str | None) -> Finding:
 
 
 def gpu_missing(torch: str, cuda: str | None, driver: str | None, complaint: str) -> Finding:
-    """What to make of no GPU where none is required: odd if there is a driver for one."""
+    """The finding for no GPU where none is required: odd if there is a driver for one."""
     built = f"torch {torch} is built for {f'CUDA {cuda}' if cuda else 'CPUs alone'}"
     if driver is None:
         return Finding("gpu", CheckStatus.OK, f"none, the CPU scores; {built}")
@@ -168,12 +168,12 @@ def rights_finding(login: str, rights: Rights) -> Finding:
 
 
 def grant_to(login: str) -> str:
-    """What makes a worker of a login."""
+    """The statement that makes a worker of a login."""
     return f"as the owner: clip-scoring db roles, then GRANT clip_worker TO {login}"
 
 
 def bucket_finding(name: str, place: str, listing: Listing) -> Finding:
-    """What an answer means for a place: only sources have to be listed, and to hold something."""
+    """The meaning of an answer for a place: only sources must be listed, and hold something."""
     match name, listing:
         case "source", Listing.DENIED:
             remedy = "allow its login to list the bucket (s3:ListBucket)"

@@ -16,8 +16,8 @@ from clip_scoring.settings.registrations import FilePlace
 def look_into_csv(place: FilePlace) -> int:
     """The file's size in bytes; raises ObjectUnreadable, also where a column is missing."""
     try:
-        found = place.path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = place.path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise ObjectUnreadable(f"{place.path} is not a regular file")
         with place.path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
             columns = next(csv.reader(lines), [])
@@ -29,7 +29,7 @@ def look_into_csv(place: FilePlace) -> int:
         if name is not None and name not in columns:
             known = one_line(", ".join(map(redacted_cell, columns))) or "none: it is empty"
             raise ObjectUnreadable(f"{place.path} has no column {name!r}, its columns: {known}")
-    return found.st_size
+    return status.st_size
 
 
 def require_folder(path: Path) -> None:
@@ -50,11 +50,11 @@ def require_writable(path: Path) -> None:
 
 
 def free_bytes(path: Path) -> int:
-    """What is free where the path lies, or would lie."""
+    """Free bytes where the path is, or would be."""
     return shutil.disk_usage(nearest_folder(path)).free
 
 
 def nearest_folder(path: Path) -> Path:
     """The path itself where it exists, else the nearest above it that does."""
     whole = path.absolute()
-    return next(each for each in (whole, *whole.parents) if each.exists())
+    return next(parent for parent in (whole, *whole.parents) if parent.exists())

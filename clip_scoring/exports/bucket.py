@@ -40,7 +40,7 @@ class BucketExports:
 
 
 def _refusal(failed: Exception, uri: str) -> ClipScoringError:
-    """What to do about an upload that failed; the client wraps what the store answered."""
+    """The error for an upload that failed; the client wraps what the store answered."""
     answer = failed.__context__ if isinstance(failed, S3UploadFailedError) else failed
     if isinstance(answer, ConnectionError | HTTPClientError) or _is_busy(answer):
         return ObjectStoreUnavailable(f"{uri}: {type(answer).__name__} after all retries")

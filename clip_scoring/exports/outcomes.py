@@ -17,7 +17,7 @@ from clip_scoring.runs import Run
 from clip_scoring.similarity import clip_score, similarity_01
 
 _AT_ONCE = 200
-"""Outcomes that are read together, and with them the texts of so many records."""
+"""The number of outcomes that are read together, with the texts of their records."""
 _ANY_LENGTH = 2**31 - 1
 _OVER = ("succeeded", "failed")
 Outcomes = Sequence[Row[Any]]
@@ -25,7 +25,7 @@ Values = tuple[object, ...]
 
 
 class Inputs(Protocol):
-    """What an export says of a record besides its outcome."""
+    """The columns of an export that describe a record besides its outcome."""
 
     @property
     def columns(self) -> Mapping[str, str]:
@@ -45,10 +45,10 @@ class TableInputs:
     def of(self, _: Connection, outcomes: Outcomes) -> Mapping[str, Values]:
         """As they are now, of those that did not change since they were scored or rejected."""
         scored = {row.record_key: row.input_md5 for row in outcomes}
-        found = self.source.find(list(scored), longest=_ANY_LENGTH)
+        records = self.source.find(list(scored), longest=_ANY_LENGTH)
         return {
             key: (record.image_uri, record.caption)
-            for key, record in found.items()
+            for key, record in records.items()
             if record.input_md5 == scored[key]
         }
 
@@ -166,7 +166,7 @@ def _of_known(
     figure: Callable[[float], float], similarities: Iterable[float | None]
 ) -> list[float | None]:
     """The figure of each similarity, None where there is none."""
-    return [None if each is None else figure(each) for each in similarities]
+    return [None if similarity is None else figure(similarity) for similarity in similarities]
 
 
 def _groups(batches: Iterable[Any], size: GroupSize) -> Iterator[Any]:

@@ -46,7 +46,7 @@ class LabelOptions:
     templates: tuple[Template, ...] = (LABEL,)
     """Around each label, with `{label}` in them; several make one embedding."""
     top: Count = 0
-    """So many labels for each image; 0 means all of them, each in a column of its own."""
+    """Number of labels for each image; 0 means all of them, each in a column of its own."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> LabelOptions:
@@ -66,11 +66,11 @@ class LabelOptions:
 
 @dataclass(slots=True)
 class Classified:
-    """What is in the output."""
+    """Figures of the output."""
 
     output: Path
     device: str
-    """What it was computed on."""
+    """The device's name for people."""
     rows: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     """How many images each of them fits best."""
@@ -119,27 +119,27 @@ class Classification:
         `watch` is told after each batch. Raises Interrupted when `stopping`, with nothing written.
         """
         # Asked for the device it opens everything, which the threads of the loader must not do.
-        found = Classified(self._options.output_path, self._scorer.device)
-        with atomic_writer(found.output) as stream, closing(self._file.rows()) as rows:
-            predictions = self._predictions(rows, found, watch, stopping)
+        classified = Classified(self._options.output_path, self._scorer.device)
+        with atomic_writer(classified.output) as stream, closing(self._file.rows()) as rows:
+            predictions = self._predictions(rows, classified, watch, stopping)
             write_labelled(stream, predictions, self._layout)
-        return found
+        return classified
 
     def close(self) -> None:
         """End the scorer."""
         self._scorer.close()
 
     def _predictions(
-        self, rows: CsvReading, found: Classified, watch: Watch, stopping: Stopping
+        self, rows: CsvReading, classified: Classified, watch: Watch, stopping: Stopping
     ) -> Iterator[tuple[Sequence[str], Prediction]]:
         with closing(self._loaded(rows)) as batches:
             for batch, images in batches:
                 if stopping():
                     raise Interrupted("interrupted: nothing was written, start it again")
                 for row, prediction in zip(batch, self._judged(images), strict=True):
-                    self._count(found, prediction)
+                    self._count(classified, prediction)
                     yield row.cells, prediction
-                watch(Progress(found.rows, found.rejected, rows.share))
+                watch(Progress(classified.rows, classified.rejected, rows.share))
 
     def _loaded(
         self, rows: CsvReading
@@ -151,16 +151,16 @@ class Classification:
         def reads() -> Iterator[Read]:
             while batch := list(islice(rows, size)):
                 waiting.append(batch)
-                yield Read([self._record(each) for each in batch], batch[-1].line, StageMetrics())
+                yield Read([self._record(row) for row in batch], batch[-1].line, StageMetrics())
 
         for loaded in load_ahead(reads(), loader=_Images(self._scorer), batch_size=size):
             yield waiting.popleft(), loaded.images
 
     def _record(self, row: CsvRow) -> Record:
-        """The row's image; what is no row is a record with a parse error."""
+        """The row's image; a broken row is a record with a parse error."""
         address = row.cells[self._image] if self._image < len(row.cells) else ""
         parse_error = row.parse_error
-        if not parse_error and any("\udc80" <= each <= "\udcff" for each in address):
+        if not parse_error and any("\udc80" <= letter <= "\udcff" for letter in address):
             parse_error = f"line {row.line}: not UTF-8"
         if parse_error:
             return Record(
@@ -172,17 +172,17 @@ class Classification:
 
     def _judged(self, images: Sequence[DecodedImage | Rejection]) -> list[Prediction]:
         """The probabilities for each image, in order, or why there are none."""
-        seen = [each for each in images if not isinstance(each, Rejection)]
+        seen = [image for image in images if not isinstance(image, Rejection)]
         judged = iter(self._scorer.probabilities(seen, self._prompts) if seen else ())
-        predictions = [each if isinstance(each, Rejection) else next(judged) for each in images]
-        return [_finite(each) for each in predictions]
+        predictions = [image if isinstance(image, Rejection) else next(judged) for image in images]
+        return [_finite(prediction) for prediction in predictions]
 
-    def _count(self, found: Classified, prediction: Prediction) -> None:
-        found.rows += 1
+    def _count(self, classified: Classified, prediction: Prediction) -> None:
+        classified.rows += 1
         if isinstance(prediction, Rejection):
-            found.rejections[prediction.reason] += 1
+            classified.rejections[prediction.reason] += 1
         else:
-            found.labels[self._labels[int(np.argmax(prediction))]] += 1
+            classified.labels[self._labels[int(np.argmax(prediction))]] += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +197,12 @@ class _Images:
 
 def _prompts(labels: Mapping[str, int], options: LabelOptions) -> Sequence[Sequence[str]]:
     """Of each label its captions; raises SettingsInvalid for what no caption may be."""
-    prompts = [[each.replace(LABEL, label) for each in options.templates] for label in labels]
+    prompts = [
+        [template.replace(LABEL, label) for template in options.templates] for label in labels
+    ]
     for line, captions in zip(labels.values(), prompts, strict=True):
-        for each in captions:
-            if refused := screen_caption(each):
+        for caption in captions:
+            if refused := screen_caption(caption):
                 raise SettingsInvalid(
                     f"labels {options.labels}: line {line}: {refused.reason}: {refused.detail}"
                 )

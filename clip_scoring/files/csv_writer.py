@@ -33,13 +33,13 @@ class CsvWriter:
 
     def text(self, rows: Sequence[Sequence[str]]) -> str:
         """The rows, each with its line end."""
-        safe = [without_formulas(each) for each in rows] if self._safe else rows
+        safe = [without_formulas(row) for row in rows] if self._safe else rows
         text, end = self._quoted(safe), self._dialect.line_end
         if end == _END:
             return text
         if text.count(_END) == len(safe):
             return text.replace(_END, end)
-        return "".join(self._quoted([each]).removesuffix(_END) + end for each in safe)
+        return "".join(self._quoted([cell]).removesuffix(_END) + end for cell in safe)
 
     def _quoted(self, rows: Sequence[Sequence[str]]) -> str:
         text = StringIO()
@@ -51,7 +51,7 @@ class CsvWriter:
 def without_formulas(cells: Sequence[str]) -> list[str]:
     """The cells, with an apostrophe before those that begin like a formula and are no number."""
     return [
-        f"'{each}" if each.startswith(_FORMULA) and not _is_number(each) else each for each in cells
+        f"'{cell}" if cell.startswith(_FORMULA) and not _is_number(cell) else cell for cell in cells
     ]
 
 

@@ -1,4 +1,4 @@
-"""What scoring a file took, as a tree for machines and as text for people."""
+"""Metrics of scoring a file, as a tree for machines and as text for people."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def metrics_of(
         "rejections": dict(tally.rejections.most_common()),
         "seconds": round(seconds, 3),
         "pairs_per_second": round(tally.rows / seconds, 2) if seconds else None,
-        "stage_seconds": {each: round(measures.seconds.get(each, 0.0), 3) for each in _STAGES},
+        "stage_seconds": {stage: round(measures.seconds.get(stage, 0.0), 3) for stage in _STAGES},
         "verdict": bottleneck(measures.seconds),
         "image_bytes": measures.counts.get("bytes", 0),
         "counts": {name: count for name, count in measures.counts.items() if name != "bytes"},

@@ -193,7 +193,7 @@ class Journal:
     def blocks(self) -> Iterator[Sequence[Outcome]]:
         """The newest outcomes of all rows, ascending, some at a time."""
         if len(self.passes) == 1:
-            yield from (each.outcomes for each in self.entries(0))
+            yield from (entry.outcomes for entry in self.entries(0))
             return
         newest = (outcome for _, outcome in self.outcomes())
         while block := list(islice(newest, _BLOCK)):
@@ -213,12 +213,12 @@ class Journal:
     @property
     def is_empty(self) -> bool:
         """Whether it has not one outcome."""
-        return all(each.last < 0 for each in self.passes)
+        return all(pass_.last < 0 for pass_ in self.passes)
 
     @property
     def measures(self) -> StageMetrics:
         """Of all passes."""
-        return sum((each.measures for each in self.passes), StageMetrics())
+        return sum((pass_.measures for pass_ in self.passes), StageMetrics())
 
     def close(self) -> None:
         """Give the journal up to others; what was not synced may be lost."""
@@ -337,7 +337,7 @@ def _ranged(row_indexes: Sequence[RowIndex]) -> dict[str, list[int]] | list[int]
 
 def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
     """Similarities as float32 in base64, NaN for a rejection; what is rare by index."""
-    scored = (each.similarity if isinstance(each, Score) else nan for each in outcomes)
+    scored = (outcome.similarity if isinstance(outcome, Score) else nan for outcome in outcomes)
     similarities = np.fromiter(scored, "<f4", len(outcomes))
     truncated = [
         at for at, each in enumerate(outcomes) if isinstance(each, Score) and each.caption_truncated
@@ -357,9 +357,9 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
 def _outcomes(tree: Mapping[str, Any]) -> list[Outcome]:
     """The columns that `_columns` wrote."""
     similarities = np.frombuffer(b64decode(tree["similarities"]), "<f4").tolist()
-    found: list[Outcome] = [Score(each, False) for each in similarities]
+    scores: list[Outcome] = [Score(similarity, False) for similarity in similarities]
     for at in tree.get("truncated", ()):
-        found[at] = Score(similarities[at], True)
+        scores[at] = Score(similarities[at], True)
     for at, (reason, detail) in tree.get("rejections", {}).items():
-        found[int(at)] = Rejection(Reason(reason), detail)
-    return found
+        scores[int(at)] = Rejection(Reason(reason), detail)
+    return scores

@@ -61,13 +61,13 @@ def _add(found: dict[str, int], line: str, number: int, path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class LabelLayout:
-    """What is written behind the columns of the input, and how."""
+    """The columns that follow those of the input, and their format."""
 
     columns: Sequence[str]
     dialect: Dialect
     labels: Sequence[str]
     top: int = 0
-    """So many labels with their probabilities; 0 means a column for each label."""
+    """Number of labels with their probabilities; 0 means a column for each label."""
     prefix: str = ""
     """Stands before the names of our columns."""
     excel_safe: bool = False
@@ -75,12 +75,12 @@ class LabelLayout:
     @property
     def ours(self) -> list[str]:
         """The names of our columns."""
-        return [self.prefix + each for each in ("label", "probability", *self._middle, *_LAST)]
+        return [self.prefix + name for name in ("label", "probability", *self._middle, *_LAST)]
 
     @property
     def _middle(self) -> list[str]:
         if not self.top:
-            return [f"p_{each}" for each in self.labels]
+            return [f"p_{label}" for label in self.labels]
         return [
             f"{name}_{rank}" for rank in range(1, self.top + 1) for name in ("label", "probability")
         ]
@@ -107,7 +107,7 @@ def require_place(path: Path, layout: LabelLayout, *, source: Path, force: bool)
     if path.exists():
         _require_overwritable(path, source=source, force=force)
     taken = set(layout.columns)
-    if twice := next((each for each in layout.ours if each in taken), None):
+    if twice := next((name for name in layout.ours if name in taken), None):
         raise SettingsInvalid(
             f"the input has a column {twice!r} already: give ours a --column-prefix"
         )

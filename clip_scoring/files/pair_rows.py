@@ -16,7 +16,7 @@ _COUNTED_BYTES, _COUNTED_ROWS = 4 * 1024 * 1024, 50_000
 
 
 class PairRows:
-    """What the options choose of the file; a row index counts those, from 0."""
+    """The rows that the options choose of the file; a row index counts those, from 0."""
 
     def __init__(self, options: FileOptions, resolve_uri: Callable[[str], str]) -> None:
         """`resolve_uri` makes of an address in the file what the loader takes.
@@ -62,12 +62,14 @@ class PairRows:
         if self.file.stored.size > _COUNTED_BYTES:
             return None
         with closing(self.file.rows()) as rows:
-            found = sum(1 for _ in islice(rows, _COUNTED_ROWS + 1))
+            counted = sum(1 for _ in islice(rows, _COUNTED_ROWS + 1))
         limit = self._options.limit
-        return None if found > _COUNTED_ROWS else found if limit is None else min(found, limit)
+        return (
+            None if counted > _COUNTED_ROWS else counted if limit is None else min(counted, limit)
+        )
 
     def record(self, row_index: int, row: CsvRow) -> Record:
-        """The row as it is scored; what is no pair is a record with a parse error."""
+        """The row as it is scored; a broken row is a record with a parse error."""
         parse_error = row.parse_error
         if not parse_error:
             image, caption = row.cells[self._image], row.cells[self._caption]
@@ -84,7 +86,7 @@ class PairRows:
         return _cell(row, self._image), _cell(row, self._caption)
 
     def texts(self, row_index: int, row: CsvRow) -> tuple[str, str, str]:
-        """What people call the row, and its pair."""
+        """The row's name for people, and its pair."""
         named = "" if self._id is None else _cell(row, self._id)
         return named or f"row {row_index + 1}", *self.pair(row)
 
@@ -110,4 +112,4 @@ def _cell(row: CsvRow, column: int) -> str:
 
 def _is_undecodable(text: str) -> bool:
     """Whether it holds bytes that are not UTF-8."""
-    return any("\udc80" <= each <= "\udcff" for each in text)
+    return any("\udc80" <= letter <= "\udcff" for letter in text)

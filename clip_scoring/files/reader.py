@@ -42,7 +42,7 @@ class CsvRow(NamedTuple):
 
 
 _row: Callable[[tuple[int, list[str], str, str]], CsvRow] = partial(tuple.__new__, CsvRow)
-"""What CsvRow() does, in half the time: there are millions of rows."""
+"""CsvRow() in half the time: there are millions of rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +82,16 @@ class CsvFile:
         stored = LocalFiles(path).stored()
         start = _start(path, stored)
         choices = [delimiter] if delimiter else [*DELIMITERS]
-        found = [(each, _first(path, stored, each)) for each in choices]
-        chosen, first = max(found, key=lambda each: _fit(each[1], wanted, has_header))
+        firsts = [(choice, _first(path, stored, choice)) for choice in choices]
+        chosen, first = max(firsts, key=lambda each: _fit(each[1], wanted, has_header))
         if first.parse_error and has_header:
             raise ObjectUnreadable(f"{path}: the header: {first.parse_error}")
         columns = first.cells if has_header else [str(n + 1) for n in range(len(first.cells))]
         line_end = "\r\n" if (first.first.content or b"").endswith(b"\r\n") else "\n"
         dialect = Dialect(chosen, line_end, start.startswith(BOM_UTF8), has_header)
         opened = cls(path, stored, dialect, tuple(columns))
-        for each in wanted:
-            opened.column_index(each)
+        for name in wanted:
+            opened.column_index(name)
         return opened
 
     def column_index(self, column: str) -> int:
@@ -99,7 +99,7 @@ class CsvFile:
         times = list(self.columns).count(column)
         if times == 1:
             return self.columns.index(column)
-        known = one_line(", ".join(repr(redacted_cell(each)) for each in self.columns))
+        known = one_line(", ".join(repr(redacted_cell(name)) for name in self.columns))
         if times:
             raise SettingsInvalid(f"{self.path} has {times} columns {column!r}: rename all but one")
         raise SettingsInvalid(f"{self.path} has no column {column!r}, only {known}")
@@ -240,7 +240,7 @@ def _start(path: Path, stored: StoredObject) -> bytes:
 
 
 def _plain(raw: BinaryIO) -> BinaryIO:
-    """What is in the file, unpacked where it is gzip, whatever its name says."""
+    """The file's content, unpacked where it is gzip, whatever its name says."""
     packed = raw.read(2) == _GZIP
     raw.seek(0)
     return gzip.open(raw) if packed else raw  # type: ignore[return-value]  # it reads like one
@@ -259,5 +259,5 @@ def _first(path: Path, stored: StoredObject, delimiter: str) -> CsvRecord:
 
 def _fit(first: CsvRecord, wanted: Sequence[str], has_header: bool) -> tuple[int, int]:
     """How well a delimiter suits the first record; of equals the first one is taken."""
-    named = sum(each in first.cells for each in set(wanted)) if has_header else 0
+    named = sum(column in first.cells for column in set(wanted)) if has_header else 0
     return named, len(first.cells)

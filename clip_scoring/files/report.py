@@ -43,9 +43,9 @@ def metrics_paths(path: Path) -> tuple[Path, Path]:
         raise SettingsInvalid(f"metrics {path} is not a regular file")
     tree = path.with_suffix(".json") if path.suffix == ".txt" else path
     text = path if path.suffix == ".txt" else path.with_suffix(".txt")
-    for each in (tree, text):
-        if each.exists() and not each.is_file():
-            raise SettingsInvalid(f"metrics {each} is not a regular file")
+    for file in (tree, text):
+        if file.exists() and not file.is_file():
+            raise SettingsInvalid(f"metrics {file} is not a regular file")
     if not tree.parent.is_dir():
         raise SettingsInvalid(f"metrics {tree}: no such folder")
     return tree, text
@@ -93,7 +93,7 @@ def write_report(scoring: FileScoring, result: FileResult, folder: Path) -> Path
         highest=shown(tally.highest),
         random=shown(tally.drawn),
         matrix=matrix,
-        matrix_names=[redacted_cell(each.name) for each in compared],
+        matrix_names=[redacted_cell(pair.name) for pair in compared],
     )
     return write(figures, folder)
 
@@ -148,7 +148,7 @@ def _matrix(
     found = [images[at] for at in there]
     captions = [scoring.options.apply_template(pairs[at].caption) for at in there]
     matrix = scoring.scorer.similarities(
-        [each for each in found if isinstance(each, DecodedImage)], captions
+        [image for image in found if isinstance(image, DecodedImage)], captions
     )
     if not np.isfinite(matrix).all():
         return None, []

@@ -41,7 +41,7 @@ SYNC_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What this call did of the pass it is at, and how far that pass is."""
+    """Progress of this call within the pass it is at, and of that pass."""
 
     done: int
     rejected: int
@@ -51,7 +51,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What is in the output, and what it took, over all calls."""
+    """Figures of the output, and the metrics over all calls."""
 
     output: Path
     tally: Tally
@@ -121,7 +121,7 @@ class FileScoring:
         self._journal = journal
         self._require_own_output(journal)
         new = sum(
-            self._score(journal, each, watch, stopping) for each in self._open_passes(journal)
+            self._score(journal, number, watch, stopping) for number in self._open_passes(journal)
         )
         return self._finished(journal, new)
 
@@ -146,9 +146,9 @@ class FileScoring:
             self._journal.close()
 
     def _inputs(self) -> Mapping[str, str]:
-        """What the outcomes and the output depend on, by name; else the journal is of no use."""
+        """The inputs of outcomes and output, by name; with others the journal is of no use."""
         options = self.options
-        found: dict[str, object] = {
+        inputs: dict[str, object] = {
             "input": self.file.stored.version,
             "image column": options.image,
             "caption column": options.caption,
@@ -165,7 +165,7 @@ class FileScoring:
         }
         return {
             name.replace("_", " "): str(value)
-            for name, value in found.items()
+            for name, value in inputs.items()
             if value not in (None, "")
         }
 
@@ -270,10 +270,10 @@ def _texts(rows: PairRows, indexed: Sequence[tuple[int, CsvRow]], at: int) -> tu
 
 
 def _until(stopping: Stopping, reads: Iterator[Read]) -> Iterator[Read]:
-    """What is asked for here is loaded some batches ahead of what is scored."""
-    for each in reads:
+    """Batches asked for here are loaded some batches ahead of scoring."""
+    for batch in reads:
         _require_going(stopping)
-        yield each
+        yield batch
 
 
 def _require_going(stopping: Stopping) -> None:
@@ -282,7 +282,7 @@ def _require_going(stopping: Stopping) -> None:
 
 
 def _entry(batch: ScoredBatch) -> Entry:
-    row_indexes = [each.key for each in batch.records]
+    row_indexes = [record.key for record in batch.records]
     return Entry(cast("list[int]", row_indexes), batch.outcomes, batch.measures)
 
 

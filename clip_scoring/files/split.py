@@ -46,7 +46,7 @@ class SplitOptions:
         """`PAIRS_train.csv` and so on, in the order of the ratios."""
         name = Path(self.file.path.name.removesuffix(".gz"))
         suffix = name.suffix if name.suffix.lower() == ".tsv" else ".csv"
-        return [self.folder / f"{name.stem}_{each}{suffix}" for each in self.names]
+        return [self.folder / f"{name.stem}_{part}{suffix}" for part in self.names]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def split_file(options: SplitOptions) -> list[Part]:
 def _distribute(file: CsvFile, options: SplitOptions, streams: Sequence[BinaryIO]) -> Sequence[int]:
     """Rows written to each stream."""
     column_index = file.column_index(options.file.image)
-    writers = [CsvWriter(each, file.dialect) for each in streams]
+    writers = [CsvWriter(stream, file.dialect) for stream in streams]
     counts = [0] * len(writers)
     if file.dialect.has_header:
         for writer in writers:

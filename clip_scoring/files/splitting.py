@@ -32,20 +32,20 @@ def part_of(value: str, ratios: Sequence[float], salt: str = "") -> int:
     """
     require_ratios(ratios)
     # Rounded, so that 0.7 + 0.2 and 0.75 + 0.15 are one cut.
-    cuts = [round(each, _DIGITS) for each in accumulate(ratios[:-1])]
+    cuts = [round(share, _DIGITS) for share in accumulate(ratios[:-1])]
     return bisect_right(cuts, _point(value, salt))
 
 
 def require_ratios(ratios: Sequence[float]) -> None:
     """Raise SettingsInvalid unless they are 2 to 10 numbers above 0 whose sum is 1."""
-    listed = ",".join(f"{each:g}" for each in ratios)
+    listed = ",".join(f"{ratio:g}" for ratio in ratios)
     if not FEWEST <= len(ratios) <= MOST:
         raise SettingsInvalid(
             f"ratios {listed}: give {FEWEST} to {MOST} of them, not {len(ratios)}"
         )
-    for each in ratios:
-        if not isfinite(each) or each <= 0:
-            raise SettingsInvalid(f"ratios {listed}: {each:g} is not a number above 0")
+    for ratio in ratios:
+        if not isfinite(ratio) or ratio <= 0:
+            raise SettingsInvalid(f"ratios {listed}: {ratio:g} is not a number above 0")
     total = fsum(ratios)
     if abs(total - 1) > TOLERANCE:
         raise SettingsInvalid(f"ratios {listed}: their sum is {total:g}, not 1 as of 0.7,0.2,0.1")
@@ -54,7 +54,7 @@ def require_ratios(ratios: Sequence[float]) -> None:
 def parse_ratios(text: str) -> tuple[float, ...]:
     """From `0.7,0.2,0.1`; raises SettingsInvalid with what is wrong."""
     try:
-        ratios = tuple(float(each) for each in text.split(","))
+        ratios = tuple(float(part) for part in text.split(","))
     except ValueError as wrong:
         raise SettingsInvalid(f"ratios {text!r}: not numbers parted by commas") from wrong
     require_ratios(ratios)
@@ -68,14 +68,14 @@ def usual_names(count: int) -> tuple[str, ...]:
 
 def parse_names(text: str, count: int) -> tuple[str, ...]:
     """From `a,b,c`, one for each part; raises SettingsInvalid for what no file can be called."""
-    names = tuple(each.strip() for each in text.split(","))
+    names = tuple(part.strip() for part in text.split(","))
     if len(names) != count:
         raise SettingsInvalid(f"names {text}: {len(names)} names for {count} ratios")
-    for each in names:
-        if not each or not each.isprintable() or _UNUSABLE & set(each):
-            raise SettingsInvalid(f"names {text}: {each!r} cannot be part of a file's name")
+    for name in names:
+        if not name or not name.isprintable() or _UNUSABLE & set(name):
+            raise SettingsInvalid(f"names {text}: {name!r} cannot be part of a file's name")
     # Some file systems take names that differ in nothing but case for the same.
-    if len({each.casefold() for each in names}) < count:
+    if len({name.casefold() for name in names}) < count:
         raise SettingsInvalid(f"names {text}: each part needs a name of its own")
     return names
 

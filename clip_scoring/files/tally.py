@@ -1,4 +1,4 @@
-"""What outcomes come to, counted one by one: memory does not grow with their number."""
+"""Totals of outcomes, counted one by one: memory does not grow with their number."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clip_scoring.records import Outcome, Rejection, Score
 SHOWN = 12
 """How many of the lowest, of the highest and of those drawn at random are kept."""
 MATRIX_PAIRS = 200
-"""So many pairs, and no more, can all be compared with each other."""
+"""The maximum number of pairs that are all compared with each other."""
 Texts = Callable[[int], tuple[str, str, str]]
 _BELOW_ONE = 1 - 2**-53
 _NEVER = 2**62
@@ -80,24 +80,26 @@ class Tally:
 
     def count(self, outcomes: Sequence[Outcome], texts: Texts) -> None:
         """Take these as well; `texts(i)` gives name, address and caption of the one at i."""
-        scores = [each for each in outcomes if isinstance(each, Score)]
-        found = [each.similarity for each in scores]
-        self._bins.update([int(each * BINS_PER_UNIT // 1) for each in found])
-        self.truncated += sum([each.caption_truncated for each in scores])
+        scores = [outcome for outcome in outcomes if isinstance(outcome, Score)]
+        similarities = [score.similarity for score in scores]
+        self._bins.update([int(similarity * BINS_PER_UNIT // 1) for similarity in similarities])
+        self.truncated += sum([score.caption_truncated for score in scores])
         if len(scores) < len(outcomes):
-            reasons = (str(each.reason) for each in outcomes if isinstance(each, Rejection))
+            reasons = (
+                str(outcome.reason) for outcome in outcomes if isinstance(outcome, Rejection)
+            )
             self.rejections.update(reasons)
-        if self._may_show(found):
+        if self._may_show(similarities):
             self._look(outcomes, texts)
         self.rows += len(outcomes)
         self.scored += len(scores)
 
-    def _may_show(self, found: Sequence[float]) -> bool:
+    def _may_show(self, similarities: Sequence[float]) -> bool:
         """Whether an example could be among pairs of these similarities."""
-        after = self.scored + len(found)
+        after = self.scored + len(similarities)
         if self.scored <= MATRIX_PAIRS or after > self._passed_over:
             return True
-        lowest, highest = min(found, default=inf), max(found, default=-inf)
+        lowest, highest = min(similarities, default=inf), max(similarities, default=-inf)
         return self._lowest[0][0] < -lowest or self._highest[0][0] < highest
 
     def _look(self, outcomes: Sequence[Outcome], texts: Texts) -> None:

@@ -50,7 +50,7 @@ class Layout:
     @property
     def ours(self) -> list[str]:
         """The names of our columns."""
-        return [self.prefix + each for each in COLUMNS]
+        return [self.prefix + column for column in COLUMNS]
 
 
 class Format(Protocol):
@@ -84,14 +84,14 @@ def require_apart(read: Path, *written: Path) -> None:
     """Raise SettingsInvalid where writing one of these files would destroy another one."""
     taken = {os.path.realpath(read): "the input"}
     for path in written:
-        for each in (path, unfinished(path)):
-            if owner := taken.get(os.path.realpath(each)):
-                raise SettingsInvalid(f"{each} would be written over {owner}: name another file")
-            taken[os.path.realpath(each)] = str(path)
+        for file in (path, unfinished(path)):
+            if owner := taken.get(os.path.realpath(file)):
+                raise SettingsInvalid(f"{file} would be written over {owner}: name another file")
+            taken[os.path.realpath(file)] = str(path)
 
 
 def values_of(outcome: Outcome) -> Values:
-    """What our columns say of an outcome; numbers are rounded to float32 once."""
+    """The values of our columns for an outcome; numbers are rounded to float32 once."""
     if isinstance(outcome, Rejection):
         return None, None, None, None, str(outcome.reason), one_line(outcome.detail)
     cosine = outcome.similarity
@@ -126,7 +126,7 @@ def write_csv(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None:
 def _lines(group: Sequence[Row], writer: CsvWriter, layout: Layout) -> str:
     """Rows as they stand in the file, with ours behind; only what may need quotes is quoted."""
     delimiter, end, width = layout.dialect.delimiter, layout.dialect.line_end, len(layout.columns)
-    endings = [f"{delimiter}{each}{delimiter}{delimiter}{end}" for each in _TRUNCATED]
+    endings = [f"{delimiter}{truncated}{delimiter}{delimiter}{end}" for truncated in _TRUNCATED]
     numbers = _numbers([outcome for _, outcome in group])
     found = []
     for row, outcome in group:
@@ -204,8 +204,8 @@ def write_parquet(stream: BinaryIO, rows: Iterable[Row], layout: Layout) -> None
 
 
 def _flat(cells: Sequence[str], width: int, outcome: Outcome) -> list[object]:
-    bodies = (each.encode(errors="surrogateescape") for each in cells)
-    shown = [each.decode(errors="backslashreplace") for each in bodies]
+    bodies = (cell.encode(errors="surrogateescape") for cell in cells)
+    shown = [body.decode(errors="backslashreplace") for body in bodies]
     padding = [None] * (width - len(cells))
     return [
         *shown[:width], *padding, *map(_native, values_of(outcome)), shown[width:] or None,
@@ -234,10 +234,10 @@ def _unique(columns: Sequence[str]) -> list[str]:
 
 def _numbers(outcomes: Sequence[Outcome]) -> Iterator[Sequence[str]]:
     """Our numbers of each score, as the shortest text that means this float32."""
-    found = [each.similarity for each in outcomes if isinstance(each, Score)]
+    found = [outcome.similarity for outcome in outcomes if isinstance(outcome, Score)]
     cosines: Any = np.array(found, np.float64)
     scales: Sequence[Any] = (cosines, clip_score(cosines), similarity_01(cosines))
-    return zip(*(map(str, each.astype(np.float32)) for each in scales), strict=True)
+    return zip(*(map(str, scale.astype(np.float32)) for scale in scales), strict=True)
 
 
 def _ours(outcome: Outcome, numbers: Iterator[Sequence[str]]) -> Sequence[str]:

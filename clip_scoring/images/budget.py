@@ -49,7 +49,7 @@ class ByteBudget:
     def _admits(self, share: Share, size: int) -> bool:
         if self._bytes_in_use + size <= self._limit or self._exempt is share:
             return True
-        if self._exempt is None and all(share.number <= each.number for each in self._waiting):
+        if self._exempt is None and all(share.number <= other.number for other in self._waiting):
             self._exempt = share
         return self._exempt is share
 
@@ -63,7 +63,7 @@ class ByteBudget:
 
 
 class Share:
-    """What one body takes of the budget."""
+    """The part of the budget that one body takes."""
 
     def __init__(self, budget: ByteBudget, number: int) -> None:
         self._budget = budget

@@ -91,7 +91,7 @@ def is_plain_jpeg(body: bytes) -> bool:
 
 def _is_ycbcr(image: JpegImagePlugin.JpegImageFile) -> bool:
     """Whether all decoders agree that it is: by the usual numbers, and by Adobe's marker if any."""
-    numbers = [each[0] for each in image.layer]
+    numbers = [component[0] for component in image.layer]
     return numbers == [1, 2, 3] and image.info.get("adobe_transform", 1) == 1
 
 
@@ -140,7 +140,7 @@ _FOREIGN_MAGIC = (
 
 
 def _unidentified(head: bytes) -> ImageRejected:
-    """Another image format is forbidden; anything else is no image."""
+    """Another image format is forbidden; anything else is not an image."""
     for magic, name in _FOREIGN_MAGIC:
         if head.startswith(magic):
             return ImageRejected(Reason.IMAGE_FORMAT_FORBIDDEN, name)
@@ -192,7 +192,7 @@ def _drafted(image: Image.Image, geometry: Geometry) -> tuple[tuple[int, float],
         return whole
     lying = lies_on_its_side(image)
     wanted = geometry.target(*((height, width) if lying else (width, height)))
-    needed = [max(_DRAFT_MARGIN * each, _DRAFT_EDGE) for each in wanted]
+    needed = [max(_DRAFT_MARGIN * edge, _DRAFT_EDGE) for edge in wanted]
     across, down = needed[::-1] if lying else needed
     drafted = image.draft(image.mode, (across, down))
     if drafted is None:

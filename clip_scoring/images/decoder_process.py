@@ -150,6 +150,6 @@ def _shared_memory(size: int) -> int:
 
 
 def _environment() -> dict[str, str]:
-    """What a decoder may know: where its code is, and neither passwords nor keys."""
+    """The environment of a decoder: where its code is, and neither passwords nor keys."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT_ENVIRONMENT}
     return {**kept, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

@@ -27,7 +27,7 @@ _COUNTS = ("decoder_crashes", "decoder_timeouts", "decoder_starts")
 
 
 def decoder_command(geometry: Geometry, tier: Tier) -> list[str]:
-    """What starts a decoder process for images of this geometry."""
+    """The command that starts a decoder process for images of this geometry."""
     return [sys.executable, "-m", "clip_scoring.decoder", json.dumps(asdict(geometry)), tier]
 
 
@@ -80,7 +80,7 @@ class Decoders:
     async def close(self) -> None:
         """End the processes; nothing may be decoding any more."""
         idle, self._idle = self._idle, []
-        await asyncio.gather(*(each.end() for each in idle))
+        await asyncio.gather(*(decoder.end() for decoder in idle))
 
     async def _decode_by_one(self, body: bytes) -> Pixels:
         why = ""

@@ -59,7 +59,7 @@ class Fetcher:
         return body
 
     def drain_metrics(self) -> StageMetrics:
-        """What was fetched, and what it needed, since this was asked last."""
+        """Counts of fetched bytes, retries and connections since the last call."""
         counts = Counter(self._http.counts() if self._http else {})
         counts["bytes"] += self._bytes
         counts["fetch_retries"] += self._objects.retries if self._objects else 0
@@ -93,7 +93,7 @@ class Fetcher:
 
 
 def _shown(scheme: str, uri: str) -> str:
-    """What stands before the first colon, unless it is a part of a login."""
+    """The text before the first colon, unless it is a part of a login."""
     is_scheme = address(uri).lower().startswith(f"{scheme}:")
     return f"scheme {scheme[:20]!r}" if is_scheme else "an address without a scheme"
 

@@ -74,18 +74,18 @@ class ImageLoader:
         self._loop.close()
 
     async def _load(self, records: Sequence[Record]) -> LoadedImages:
-        tasks = [self._task(each) for each in records]
+        tasks = [self._task(record) for record in records]
         images = await asyncio.gather(*tasks, return_exceptions=True)
-        for each in images:
-            if isinstance(each, BaseException):
-                raise each
+        for image in images:
+            if isinstance(image, BaseException):
+                raise image
         measures = (
             self._stages.drain_metrics()
             + self._fetcher.drain_metrics()
             + self._decoders.drain_metrics()
         )
         return LoadedImages(
-            [each for each in images if not isinstance(each, BaseException)], measures
+            [image for image in images if not isinstance(image, BaseException)], measures
         )
 
     def _task(self, record: Record) -> asyncio.Task[Image]:
@@ -120,8 +120,8 @@ class ImageLoader:
 
 
 def _leave(loader: ref[ImageLoader]) -> None:
-    if (found := loader()) is not None:
-        found._closed = True
+    if (alive := loader()) is not None:
+        alive._closed = True
 
 
 def _shared(

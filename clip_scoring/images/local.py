@@ -18,7 +18,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _THREADS = 8
 _OF_THE_FILE = {errno.EIO, errno.ESTALE, errno.EINVAL, errno.EOVERFLOW, errno.EISDIR, errno.EBADMSG}
-"""What a damaged disk or a stale mount says of one file; it must not stop the others."""
+"""Errors of a damaged disk or a stale mount for one file; they must not stop the others."""
 
 
 class LocalImages:
@@ -95,12 +95,12 @@ def _open(root: Path, inside: Path) -> int:
 
 
 def _checked(file: int, limit: int) -> tuple[int, int]:
-    found = os.fstat(file)
-    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
-        return file, found.st_size
+    status = os.fstat(file)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
+        return file, status.st_size
     os.close(file)
-    if stat.S_ISREG(found.st_mode):
-        raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"{found.st_size} bytes, limit {limit}")
+    if stat.S_ISREG(status.st_mode):
+        raise ImageRejected(Reason.IMAGE_TOO_LARGE, f"{status.st_size} bytes, limit {limit}")
     raise ImageRejected(Reason.URI_FORBIDDEN, "not a regular file")
 
 

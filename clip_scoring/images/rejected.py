@@ -1,4 +1,4 @@
-"""How the stages of loading say that one image is no good."""
+"""The exception by which the stages of loading reject one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocking work beside an event loop, in so many threads and no more."""
+"""Blocking work beside an event loop, in a limited number of threads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Threads:
     async def run(
         self, work: Callable[[], Found], *, undo: Callable[[Found], object] | None = None
     ) -> Found:
-        """What `work` returns; `undo` gets it when it comes after the wait for it was cancelled."""
+        """The result of `work`; `undo` gets it when it comes after the wait was cancelled."""
         done = self._pool.submit(work)
         try:
             return await asyncio.wrap_future(done)

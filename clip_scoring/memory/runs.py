@@ -115,7 +115,7 @@ class InMemoryRunStore:
                 self._void_claims(other)
 
     def reserved_ranges(self, run: Run) -> list[KeyRange]:
-        """What open shards of other live runs hold whose windows overlap with the run's."""
+        """Key ranges of open shards of other live runs whose windows overlap with the run's."""
         return [
             KeyRange(shard.offset, shard.keys.stop)
             for other in self._others(run)
@@ -140,20 +140,20 @@ class InMemoryRunStore:
                     lease_until,
                 )
             )
-        planned = sum(each.planned for each in ranges)
+        planned = sum(piece.planned for piece in ranges)
         self._runs[run.run_key] = replace(run, planned=planned)
 
     def shards(self, run: Run) -> list[ShardPlan]:
         """The run's shards by number."""
         return [
             ShardPlan(
-                each.id, f"{each.number}: [{each.keys.start}, {each.keys.stop})", each.planned
+                shard.id, f"{shard.number}: [{shard.keys.start}, {shard.keys.stop})", shard.planned
             )
-            for each in self._of(run)
+            for shard in self._of(run)
         ]
 
     def selection_of(self, request: RunRequest) -> Selection:
-        """What the request would take if it were planned now."""
+        """The selection that the request would get if it were planned now."""
         known = self._fingerprints.get(request.fingerprint.digest, 0)
         return Selection(known, request.window, request.rescore, self._clock())
 
@@ -166,7 +166,9 @@ class InMemoryRunStore:
     def claim(self, shard_id: int, *, device: str) -> tuple[Run, Claim]:
         """Take the shard with a new epoch; every older claim on it is void from here on."""
         with self._lock:
-            shard = next((each for each in self._shards if each.id == shard_id), None)
+            shard = next(
+                (candidate for candidate in self._shards if candidate.id == shard_id), None
+            )
             if shard is None:
                 raise ShardLost(f"shard id {shard_id} does not exist")
             run = self._run(shard.run_id)
@@ -216,11 +218,11 @@ class InMemoryRunStore:
 
     def recount(self, run: Run) -> list[tuple[KeyRange, ShardCounts]]:
         """Each shard's range and its outcomes, counted one by one."""
-        return [(each.keys, self._counts(each)) for each in self._of(run)]
+        return [(shard.keys, self._counts(shard)) for shard in self._of(run)]
 
     def unfinished(self, run: Run) -> int:
         """How many shards of the run are not done."""
-        return sum(not each.done for each in self._of(run))
+        return sum(not shard.done for shard in self._of(run))
 
     def superseding(self, run: Run) -> int:
         """Outcomes that other runs of the same scope have written since the run was planned."""
@@ -255,11 +257,11 @@ class InMemoryRunStore:
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:
         """Those of the last succeeded runs of the same source and fingerprint, newest first."""
         past = [
-            self.metrics[each.id].histogram
-            for each in self._runs.values()
-            if self._same_scope(each, run)
-            and self._states[each.id] == "succeeded"
-            and self.metrics[each.id].histogram
+            self.metrics[other.id].histogram
+            for other in self._runs.values()
+            if self._same_scope(other, run)
+            and self._states[other.id] == "succeeded"
+            and self.metrics[other.id].histogram
         ]
         return past[::-1][:most]
 
@@ -322,39 +324,39 @@ class InMemoryRunStore:
             outlived.epoch, outlived.worker = outlived.epoch + 1, False
 
     def _counts(self, shard: _Shard) -> ShardCounts:
-        mine = [each for each in self.outcomes.values() if each.shard_id == shard.id]
+        mine = [kept for kept in self.outcomes.values() if kept.shard_id == shard.id]
         return ShardCounts(
             number=shard.number,
             done=shard.done,
             planned=shard.planned,
             counted_scored=shard.scored,
             counted_rejected=shard.rejected,
-            scored=sum(isinstance(each.outcome, Score) for each in mine),
-            rejected=sum(isinstance(each.outcome, Rejection) for each in mine),
+            scored=sum(isinstance(kept.outcome, Score) for kept in mine),
+            rejected=sum(isinstance(kept.outcome, Rejection) for kept in mine),
             pending=0,
             measures=shard.measures,
             device=shard.device,
         )
 
     def _run(self, run_id: int) -> Run:
-        return next(each for each in self._runs.values() if each.id == run_id)
+        return next(run for run in self._runs.values() if run.id == run_id)
 
     def _of(self, run: Run) -> list[_Shard]:
-        return [each for each in self._shards if each.run_id == run.id]
+        return [shard for shard in self._shards if shard.run_id == run.id]
 
     def _others(self, run: Run) -> list[Run]:
         return [
-            each
-            for each in self._runs.values()
-            if self._same_scope(each, run) and self._states[each.id] == "running"
+            other
+            for other in self._runs.values()
+            if self._same_scope(other, run) and self._states[other.id] == "running"
         ]
 
     def _same_scope(self, one: Run, run: Run) -> bool:
-        scopes = [(each.source, each.fingerprint_id) for each in (one, run)]
+        scopes = [(either.source, either.fingerprint_id) for either in (one, run)]
         return one.id != run.id and scopes[0] == scopes[1]
 
     def _alive(self, run: Run) -> bool:
-        return any(each.lease_until > self._clock() for each in self._of(run))
+        return any(shard.lease_until > self._clock() for shard in self._of(run))
 
     def _void_claims(self, run: Run) -> None:
         for shard in self._of(run):
@@ -363,7 +365,7 @@ class InMemoryRunStore:
                 shard.lease_until = min(shard.lease_until, self._clock())
 
     def _kept_by(self, run: Run) -> Iterable[Kept]:
-        return (each for each in self.outcomes.values() if each.run_id == run.id)
+        return (kept for kept in self.outcomes.values() if kept.run_id == run.id)
 
 
 def _overlap(one: _Shard, other: _Shard) -> bool:

@@ -30,7 +30,7 @@ class MemorySource:
 
     def ranges(self, selection: Selection, size: int, limit: int | None) -> Iterator[PlannedRange]:
         """Cut the pending records into consecutive ranges of `size`."""
-        keys = [each.key for each in self._pending(selection)[:limit]]
+        keys = [record.key for record in self._pending(selection)[:limit]]
         starts = keys[::size]
         stops = [*starts[1:], *(successor(key) for key in keys[-1:])]
         for at, (start, stop) in enumerate(zip(starts, stops, strict=True)):

@@ -62,8 +62,8 @@ class CaptionTokenizer:
         """The tokens of each caption."""
         if not captions:
             return []
-        found = self._tokenizer(list(captions), verbose=False)["input_ids"]
-        return [self._tokens(each) for each in found]
+        tokenized = self._tokenizer(list(captions), verbose=False)["input_ids"]
+        return [self._tokens(ids) for ids in tokenized]
 
     def length(self, tokens: Tokens) -> int:
         """To how many places the caption is padded."""

@@ -72,7 +72,7 @@ def kind(device: str) -> str:
 
 
 def usual_dtype(device: str) -> Dtype:
-    """What a run uses that names no number format."""
+    """The number format of a run that names none."""
     return Dtype.FLOAT16 if kind(device) == "cuda" else Dtype.FLOAT32
 
 

@@ -26,7 +26,7 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Gpus:
-    """What torch sees, what it is built for (None: CPUs alone), and why it complains."""
+    """The GPUs that torch sees, its CUDA version (None: CPUs alone), and its complaint."""
 
     torch: str
     cuda: str | None

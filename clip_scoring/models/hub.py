@@ -115,13 +115,13 @@ def _cached(repository: str, revision: str, cache: Path | None) -> Path | None:
 
 def _is_whole(folder: Path) -> bool:
     """False for single files that another program cached, and after a download that was killed."""
-    there = {each.name for each in folder.iterdir()}
+    there = {path.name for path in folder.iterdir()}
     index = folder / "model.safetensors.index.json"
     try:
         tensors = (
             set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
             if index.name in there
-            else {each for each in there if each.endswith(".safetensors")}
+            else {path for path in there if path.endswith(".safetensors")}
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -104,7 +104,7 @@ class DeviceDecoders:
         return pixels
 
     def drain_metrics(self) -> StageMetrics:
-        """What the fallback counts, and images that the device decoded and refused."""
+        """Counts of the fallback, and of images that the device decoded and refused."""
         counts, self._counts = self._counts, Counter(dict.fromkeys(_COUNTS, 0))
         return self._fallback.drain_metrics() + StageMetrics(counts=dict(counts))
 
@@ -123,7 +123,7 @@ class DeviceDecoders:
 
     def _decode_next(self) -> None:
         """Give the thread what waits, unless it is at work."""
-        wanted = [each for each in self._waiting if not each[1].done()]
+        wanted = [other for other in self._waiting if not other[1].done()]
         if self._decoding is not None or not wanted:
             return
         taken, self._waiting = wanted[:MOST_AT_ONCE], wanted[MOST_AT_ONCE:]
@@ -168,7 +168,7 @@ class _Device:
             short = _short_of_memory(failed)
         # Only here, since what failed holds memory of the device while it is handled.
         if len(bodies) > 1:
-            return [self.pixels([each])[0] for each in bodies]
+            return [self.pixels([body])[0] for body in bodies]
         return [self._once_more(bodies[0]) if short else None]
 
     def _once_more(self, body: bytes) -> Pixels | None:
@@ -185,7 +185,7 @@ class _Device:
 
     @torch.inference_mode()
     def _made(self, bodies: Sequence[bytes]) -> Sequence[Pixels]:
-        resized = torch.stack([self._resized(each) for each in self._decode_jpegs(bodies)])
+        resized = torch.stack([self._resized(jpeg) for jpeg in self._decode_jpegs(bodies)])
         levels = resized.round_().clamp_(0, 255).to(torch.uint8)
         pixels: Pixels = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return list(pixels)
@@ -216,7 +216,7 @@ def _by_torchcodec(
     decode_jpeg: Callable[[list[torch.Tensor]], list[torch.Tensor]], bodies: Sequence[bytes]
 ) -> list[torch.Tensor]:
     # Copies, since torch warns of memory that may not be written.
-    encoded = [torch.frombuffer(bytearray(each), dtype=torch.uint8) for each in bodies]
+    encoded = [torch.frombuffer(bytearray(body), dtype=torch.uint8) for body in bodies]
     try:
         return decode_jpeg(encoded)
     except RuntimeError:

@@ -16,7 +16,7 @@ from clip_scoring.settings.registrations import TINY
 
 
 class Architecture(StrEnum):
-    """What a config calls its model; dual encoders whose similarity is a cosine."""
+    """Model types in a config; dual encoders whose similarity is a cosine."""
 
     CLIP = "clip"
     SIGLIP = "siglip"
@@ -43,7 +43,7 @@ _PREPROCESSOR_DEFAULTS: dict[Architecture, dict[str, Any]] = {
         "image_std": [0.5, 0.5, 0.5],
     },
 }
-"""What the architecture's image processor does where its file is silent."""
+"""Defaults of the architecture's image processor where its file is silent."""
 _KERNELS = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
 

@@ -1,1 +1,1 @@
-"""What is done to runs: plan, score, work, finish, look at them, export and tidy up."""
+"""Use cases of nightly runs: plan, score, work, finish, show, export and maintain."""

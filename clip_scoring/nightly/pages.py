@@ -1,4 +1,4 @@
-"""What the pages in the Airflow UI stand on: reports and records by name."""
+"""The library behind the pages in the Airflow UI: reports, and records by name."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from clip_scoring.wiring import current_database, find_weights, open_source, usu
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A plan, and what of it is still to be done: less than all where it had been begun."""
+    """A plan, and its remaining part: less than all where it had been started."""
 
     plan: Plan
     remaining: Remaining
@@ -30,7 +30,7 @@ def plan(settings: Settings, options: RunOptions, *, run_key: str, trigger: Trig
 
 
 def preview_plan(settings: Settings, options: RunOptions) -> Preview:
-    """What the run would plan; plans nothing."""
+    """A preview of the run's plan; plans nothing."""
     request = _request(settings, options, "dry run", Trigger.MANUAL)
     engine = current_database(settings)
     source = open_source(settings, engine, options.source)

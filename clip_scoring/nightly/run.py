@@ -46,7 +46,7 @@ class NightlyRun:
     run: Run
 
     def remaining(self) -> Remaining:
-        """What is still to be done, by the counters of the shards."""
+        """The remaining shards and records, by the counters of the shards."""
         return self.runs.remaining(self.run)
 
     def score(

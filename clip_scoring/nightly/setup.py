@@ -29,5 +29,8 @@ def load_sample(settings: Settings, folder: Path) -> int:
     write_manifest(folder, sample)
     return load_records(
         engine,
-        [NewRecord(each.key, each.image_uri, each.caption, each.created_at) for each in sample],
+        [
+            NewRecord(member.key, member.image_uri, member.caption, member.created_at)
+            for member in sample
+        ],
     )

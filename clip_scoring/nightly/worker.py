@@ -1,4 +1,4 @@
-"""What scores the shards of one run in one process, opened after the run was looked at."""
+"""The worker that scores shards of one run in one process, opened after the run was read."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def plain_axes(figure: Figure, palette: Palette, *, grid: str) -> Axes:
 
 
 def headline(axes: Axes, palette: Palette, title: str, subtitle: str) -> None:
-    """What the plot says, in words of ours, above its left edge."""
+    """The plot's message, in words of ours, above its left edge."""
     axes.set_title(
         title, loc="left", color=palette.text, fontsize=12, fontweight="bold", family=FONT, pad=24
     )
@@ -62,7 +62,7 @@ def headline(axes: Axes, palette: Palette, title: str, subtitle: str) -> None:
 
 
 def name_axes(axes: Axes, palette: Palette, across: str, up: str) -> None:
-    """What the axes count, with units."""
+    """The labels of the axes, with units."""
     axes.set_xlabel(across, color=palette.faint, fontsize=9, family=FONT, labelpad=6)
     axes.set_ylabel(up, color=palette.faint, fontsize=9, family=FONT, labelpad=6)
 

@@ -51,13 +51,17 @@ def bars(histogram: Histogram) -> list[Bar]:
     bins = [bin_index for bin_index, pairs in histogram.items() if pairs]
     if not bins:
         return []
-    width = next(each for each in _widths() if max(bins) // each - min(bins) // each < MOST_BARS)
-    found: dict[int, int] = {}
+    width = next(size for size in _widths() if max(bins) // size - min(bins) // size < MOST_BARS)
+    pairs_by_bar: dict[int, int] = {}
     for bin_index in bins:
-        found[bin_index // width] = found.get(bin_index // width, 0) + histogram[bin_index]
+        pairs_by_bar[bin_index // width] = (
+            pairs_by_bar.get(bin_index // width, 0) + histogram[bin_index]
+        )
     return [
-        Bar(bar * width / BINS_PER_UNIT, (bar + 1) * width / BINS_PER_UNIT, found.get(bar, 0))
-        for bar in range(min(found), max(found) + 1)
+        Bar(
+            bar * width / BINS_PER_UNIT, (bar + 1) * width / BINS_PER_UNIT, pairs_by_bar.get(bar, 0)
+        )
+        for bar in range(min(pairs_by_bar), max(pairs_by_bar) + 1)
     ]
 
 

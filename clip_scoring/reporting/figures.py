@@ -1,4 +1,4 @@
-"""What a report is made of: figures and pairs that the caller collected while scoring."""
+"""The contents of a report: figures and pairs that the caller collected while scoring."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ReportPair:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReportFigures:
-    """Everything that a report tells, finite throughout; texts may be hostile."""
+    """The contents of a report, finite throughout; texts may be hostile."""
 
     title: str
     facts: Mapping[str, str]

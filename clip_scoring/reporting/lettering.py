@@ -19,7 +19,7 @@ def drawable(text: str) -> str:
     Draw it with `parse_math=False`, for a `$` is a dollar and nothing else.
     """
     line = " ".join(visible(text).split())
-    return "".join(each if ord(each) in _glyphs() else MISSING for each in line)
+    return "".join(letter if ord(letter) in _glyphs() else MISSING for letter in line)
 
 
 @lru_cache(maxsize=1)

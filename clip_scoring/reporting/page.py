@@ -60,7 +60,7 @@ class MisrankedPair:
 
 @dataclass(frozen=True, slots=True)
 class MatrixFigures:
-    """What the matrix says about retrieval, both ways and beside guessing."""
+    """The retrieval figures of the matrix, both ways, compared with guessing."""
 
     pairs: int
     captions: Retrieval

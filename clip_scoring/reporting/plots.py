@@ -133,8 +133,8 @@ def matrix(
 
 def by_frequency(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     """Reasons that occur, the most frequent first, equal ones by name."""
-    found = [(reason, count) for reason, count in reasons.items() if count]
-    return sorted(found, key=lambda each: (-each[1], each[0]))
+    counted = [(reason, count) for reason, count in reasons.items() if count]
+    return sorted(counted, key=lambda each: (-each[1], each[0]))
 
 
 def _counted(count: int, what: str) -> str:
@@ -203,11 +203,11 @@ def _name_pairs(axes: Axes, names: Sequence[str], pairs: int) -> None:
     if names and pairs <= _MOST_NAMES:
         ticks, labels = (
             [*range(pairs)],
-            [drawable(display.shortened(each, 20)) for each in names],
+            [drawable(display.shortened(name, 20)) for name in names],
         )
         turned = 60
     else:
-        step = next(each for each in (1, 5, 10, 25, 50) if pairs <= 8 * each)
+        step = next(size for size in (1, 5, 10, 25, 50) if pairs <= 8 * size)
         ticks = [0, *range(step - 1, pairs, step)] if step > 1 else [*range(pairs)]
         labels, turned = [str(tick + 1) for tick in ticks], 0
     axes.set_yticks(ticks, labels, parse_math=False)

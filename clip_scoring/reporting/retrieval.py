@@ -45,7 +45,7 @@ def summary(ranks: Ranks) -> Retrieval:
 
 
 def by_chance(pairs: int) -> Retrieval:
-    """What guessing would come to: each rank from 1 to `pairs` as likely as any other."""
+    """The figures of guessing: each rank from 1 to `pairs` as likely as any other."""
     return summary(np.arange(1, pairs + 1, dtype=np.int64))
 
 

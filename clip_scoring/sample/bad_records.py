@@ -25,7 +25,7 @@ _ERROR_PAGE = b"<!doctype html><html><title>404</title><h1>Not found</h1></html>
 
 @dataclass(frozen=True)
 class BadRecord:
-    """What a record that cannot be scored says, and the reason it is to be rejected for."""
+    """A record that cannot be scored, and the reason it is to be rejected for."""
 
     image_uri: str
     caption: str

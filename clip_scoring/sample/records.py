@@ -33,7 +33,7 @@ _LONGER_SIDES: dict[str, tuple[int, ...]] = {
 
 
 class SampleKind(StrEnum):
-    """What is to be expected of a sample record."""
+    """The expected outcome of a sample record."""
 
     MATCHED = "matched"
     MISMATCHED = "mismatched"

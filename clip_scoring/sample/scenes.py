@@ -1,4 +1,4 @@
-"""What a captioned scene is: one or two shapes on a background, with their relation in space."""
+"""Captioned scenes: one or two shapes on a background, with their relation in space."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Size(StrEnum):
 
 
 class Pattern(StrEnum):
-    """What fills the background besides its colour."""
+    """The filling of the background besides its colour."""
 
     PLAIN = "plain"
     STRIPED = "striped"

@@ -1,1 +1,1 @@
-"""What may be chosen: environment, registrations, options of runs, scorers and files."""
+"""Settings: environment, registrations, options of runs, scorers and files."""

@@ -76,7 +76,7 @@ _USUAL_COMPUTE = Compute()
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one process needs to know about its surroundings."""
+    """The environment of one process."""
 
     registrations: Registrations
     database_url: str | None = None

@@ -1,4 +1,4 @@
-"""What each thing that people may choose must be, with its limits, each stated once.
+"""Types and limits of everything that people may choose, each stated once.
 
 Annotations for pydantic. Registration files are read strictly; forms and commands may send numbers
 as text. Whatever is wrong with a value, the error says the one text of its annotation.
@@ -60,7 +60,7 @@ class Must:
     text: str
 
     def promise(self, _: Any) -> str:
-        """What the value must be."""
+        """The requirement on the value."""
         return self.text
 
     def __get_pydantic_core_schema__(
@@ -82,7 +82,7 @@ class Whole:
     most: int
 
     def promise(self, _: Any) -> str:
-        """What the value must be."""
+        """The requirement on the value."""
         return f"must be a whole number from {self.least} to {self.most}"
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
@@ -99,7 +99,7 @@ class Parsed:
     text: str
 
     def promise(self, _: Any) -> str:
-        """What the value must be."""
+        """The requirement on the value."""
         return self.text
 
     def __get_pydantic_core_schema__(self, _: Any, __: GetCoreSchemaHandler) -> CoreSchema:
@@ -113,7 +113,7 @@ class OneOf:
     also: tuple[str, ...] = ()
 
     def promise(self, source: type[StrEnum]) -> str:
-        """What the value must be."""
+        """The requirement on the value."""
         return f"must be one of {', '.join([*source, *self.also])}"
 
     def __get_pydantic_core_schema__(
@@ -291,7 +291,7 @@ OneOrMore = BeforeValidator(_listed)
 
 @cache
 def adapter(kind: Any) -> TypeAdapter[Any]:
-    """What validates values of a kind, a type or an Annotated; made once."""
+    """The validator for a kind, a type or an Annotated; made once."""
     return TypeAdapter(kind)
 
 

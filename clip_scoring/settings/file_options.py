@@ -1,4 +1,4 @@
-"""What a person may choose for scoring a CSV file, checked before anything happens."""
+"""Options for scoring a CSV file, checked before anything happens."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class FileOptions:
         """
         if "path" not in given:
             raise SettingsInvalid("which file? name a CSV file, or csv_path in the --config")
-        names = {each.name for each in fields(cls)}
+        names = {field.name for field in fields(cls)}
         return options_of(cls, {name: value for name, value in given.items() if name in names})
 
     @property

@@ -45,7 +45,7 @@ def options_of(kind: type[_Options], given: Mapping[str, Any], *, noun: str = "o
 
     Raises SettingsInvalid with a line for each wrong value and each name that does not exist.
     """
-    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # a dataclass
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
     chosen = {name: value for name, value in given.items() if value is not None}
     lines = [
         f"unknown {noun} {shown(name)}{nearest(name, names)}"
@@ -58,7 +58,7 @@ def options_of(kind: type[_Options], given: Mapping[str, Any], *, noun: str = "o
             {name: value for name, value in chosen.items() if name in names}
         )
     except ValidationError as wrong:
-        lines += [_option_line(noun, each) for each in wrong.errors()]
+        lines += [_option_line(noun, error) for error in wrong.errors()]
     if lines:
         raise SettingsInvalid("\n".join(lines))
     return options
@@ -152,7 +152,7 @@ def location(parts: Sequence[str | int]) -> str:
 
 
 def nearest(name: object, known: Collection[str]) -> str:
-    """What to say behind a name that does not exist: the nearest that does, else all of them."""
+    """A hint for a name that does not exist: the nearest that does, else all of them."""
     written = str(name).lower().replace("-", "_")
     if near := get_close_matches(written, known, n=1):
         return f", did you mean {near[0]}?"
@@ -180,7 +180,9 @@ def _named(error: ErrorDetails, section: type[BaseModel]) -> InitErrorDetails:
 
 
 def _promise(field: FieldInfo) -> str:
-    said = [each.promise(field.annotation) for each in field.metadata if hasattr(each, "promise")]
+    said = [
+        limit.promise(field.annotation) for limit in field.metadata if hasattr(limit, "promise")
+    ]
     return said[0] if said else _MAPPING
 
 
@@ -190,5 +192,5 @@ def _detail(error: ErrorDetails, kind: str, text: str) -> InitErrorDetails:
 
 
 def problem(text: LiteralString) -> PydanticCustomError:
-    """What a validator raises, in words for people."""
+    """The error of a validator, in words for people."""
     return PydanticCustomError(MUST, text)

@@ -103,7 +103,7 @@ class TableColumns(KeyedColumns):
 
 
 class Http(Section):
-    """What images may come from beyond public addresses and ports 80 and 443."""
+    """Exceptions for images, beyond public addresses and ports 80 and 443."""
 
     allowed_hosts: list[HostName] | None = Field(
         None, description="Exact names of hosts, wherever they lead."
@@ -116,7 +116,7 @@ class Http(Section):
 
 
 class Source(Section):
-    """What sources of all kinds have."""
+    """Fields of sources of all kinds."""
 
     image_roots: list[Text] | None = Field(
         None, description="Folders below which relative paths and file:// addresses may point."
@@ -247,7 +247,7 @@ def json_schema() -> dict[str, Any]:
 def _tidied(tree: Any) -> Any:
     """Without titles, which repeat the names, and with other names refused where some are."""
     if isinstance(tree, list):
-        return [_tidied(each) for each in tree]
+        return [_tidied(value) for value in tree]
     if not isinstance(tree, dict):
         return tree
     kept = {

@@ -1,4 +1,4 @@
-"""What a person, a form or a scheduler may choose for a run, checked before anything happens."""
+"""Options of a run from a person, a form or a scheduler, checked before anything happens."""
 
 from __future__ import annotations
 

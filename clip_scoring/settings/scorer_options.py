@@ -1,4 +1,4 @@
-"""What a person may choose for scoring pairs of their own, checked before anything happens."""
+"""Options for scoring pairs of one's own, checked before anything happens."""
 
 from __future__ import annotations
 

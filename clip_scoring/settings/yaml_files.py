@@ -11,7 +11,7 @@ from yaml.composer import ComposerError
 from clip_scoring.errors import SettingsInvalid
 
 _BROKEN = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What the parser raises, some of it for values that are not what their tag says."""
+"""Errors of the parser, some of them for values that are not what their tag says."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,7 +30,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_scalar_node(self, anchor: Any) -> yaml.ScalarNode:
         node = super().compose_scalar_node(anchor)
-        if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in node.value):
+        if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in node.value):
             raise _refused("a character that no setting may hold", node)
         return node
 

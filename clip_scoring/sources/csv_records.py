@@ -37,7 +37,7 @@ class CsvLines(Iterator[str]):
         self.begin_record()
 
     def begin_record(self) -> None:
-        """What comes next belongs to another record."""
+        """Start another record with the next line."""
         self.taken: list[Line] = []
         self._size = 0
 

@@ -111,7 +111,7 @@ class FileSource:
         }  # fmt: skip
 
     def drain_metrics(self) -> StageMetrics:
-        """What reading the files moved since this was asked last."""
+        """Counts of bytes and retries since the last call."""
         return self._store.drain_metrics()
 
     def _pending_keys(self, selection: Selection, limit: int) -> list[int]:
@@ -202,7 +202,7 @@ class _Reading:
     def take(self, numbers: Sequence[int]) -> Iterator[Row]:
         """The rows of these numbers, which ascend; raises ObjectUnreadable when one is missing."""
         for number in numbers:
-            row = next((each for each in self.rows if each.number == number), None)
+            row = next((candidate for candidate in self.rows if candidate.number == number), None)
             if row is None:
                 raise ObjectUnreadable(
                     f"{self.file.stored.shown} ends before row {number} of {self.file.survey.rows}"

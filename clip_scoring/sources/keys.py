@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _INTEGER = re.compile(r"-?[0-9]{1,19}")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _AFTER = "\x01"
-"""What `successor` appends to text; a uuid cannot hold it, so bounds on uuids look for it."""
+"""The suffix that `successor` appends to text; a uuid cannot hold it, so bounds look for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,11 @@ class KeyColumn:
     def among(self, texts: Sequence[str]) -> ColumnElement[bool]:
         """The keys that are written like this; what is no key of this type is not among them."""
         if isinstance(self.order.type, Integer):
-            numbers = [int(each) for each in texts if _INTEGER.fullmatch(each)]
-            return self.order.in_([each for each in numbers if -(2**63) <= each < 2**63])
+            numbers = [int(text) for text in texts if _INTEGER.fullmatch(text)]
+            return self.order.in_([number for number in numbers if -(2**63) <= number < 2**63])
         if self.is_uuid:
             return self.order.in_(
-                [cast(each, UUID(as_uuid=False)) for each in texts if _UUID.fullmatch(each)]
+                [cast(text, UUID(as_uuid=False)) for text in texts if _UUID.fullmatch(text)]
             )
         return self.order.in_(texts)
 
@@ -91,8 +91,8 @@ def warn_without_index(connection: Connection, table: Table, name: str) -> None:
 
 
 def _sorts_by_code_points(connection: Connection, table: Table, name: str) -> bool:
-    found = connection.execute(query("sorts_by_code_points"), _place(table, name))
-    return bool(found.scalar_one())
+    answer = connection.execute(query("sorts_by_code_points"), _place(table, name))
+    return bool(answer.scalar_one())
 
 
 def _place(table: Table, name: str) -> dict[str, str | None]:

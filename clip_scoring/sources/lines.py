@@ -1,4 +1,4 @@
-"""What a line is, to every format that is text, and how rows of lines are surveyed."""
+"""Lines of formats that are text, and the survey of their rows."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def _without_bom(content: bytes, uri: str) -> bytes:
     return content.removeprefix(BOM_UTF8)
 
 
-def survey_text(found: Iterator[tuple[Mark, Row]], stored: StoredObject, first: Mark) -> Survey:
+def survey_text(rows: Iterator[tuple[Mark, Row]], stored: StoredObject, first: Mark) -> Survey:
     """Survey rows that begin at `first`; raises ObjectUnreadable when the first 100 have errors."""
-    return Survey.of(_unless_foreign(found, stored.shown), first=first, bytes_apart=_MARK_BYTES)
+    return Survey.of(_unless_foreign(rows, stored.shown), first=first, bytes_apart=_MARK_BYTES)
 
 
-def _unless_foreign(found: Iterator[tuple[Mark, Row]], uri: str) -> Iterator[Mark]:
+def _unless_foreign(rows: Iterator[tuple[Mark, Row]], uri: str) -> Iterator[Mark]:
     parse_error = None
-    for start, row in found:
+    for start, row in rows:
         if row.parse_error is None:
             yield start
             break
@@ -80,4 +80,4 @@ def _unless_foreign(found: Iterator[tuple[Mark, Row]], uri: str) -> Iterator[Mar
     else:
         if parse_error:
             raise ObjectUnreadable(f"{uri}: not one row is a pair; {parse_error.detail}")
-    yield from (start for start, _ in found)
+    yield from (start for start, _ in rows)

@@ -90,7 +90,7 @@ class LocalFiles:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a file looks like from outside; equal looks are taken for equal content."""
+    """A file's status; equal status is taken for equal content."""
 
     device: int
     inode: int
@@ -99,8 +99,8 @@ class _Seen:
 
     @classmethod
     def of(cls, file: Path | int) -> _Seen:
-        found = os.stat(file)  # noqa: PTH116  # of a descriptor as well
-        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+        status = os.stat(file)  # noqa: PTH116  # of a descriptor as well
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class _Watched(io.RawIOBase):

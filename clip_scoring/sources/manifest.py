@@ -45,13 +45,15 @@ class Manifest:
         self._source = source
         self._layout = f" as {layout}"
 
-    def unknown(self, found: Iterable[StoredObject]) -> list[StoredObject]:
+    def unknown(self, objects: Iterable[StoredObject]) -> list[StoredObject]:
         """Which of the files that were found are not in the manifest as they are now."""
-        found = list(found)
+        objects = list(objects)
         with transaction(self._engine) as connection:
-            rows = connection.execute(query("known_versions"), self._versions(found))
+            rows = connection.execute(query("known_versions"), self._versions(objects))
             known = {(row.uri, row.version) for row in rows}
-        return [each for each in found if (each.uri, each.version + self._layout) not in known]
+        return [
+            stored for stored in objects if (stored.uri, stored.version + self._layout) not in known
+        ]
 
     def add(self, stored: StoredObject, survey: Survey, rows: Iterable[Row] = ()) -> None:
         """Give keys to the rows of a new version; without effect when it has them.
@@ -75,9 +77,13 @@ class Manifest:
             if added is not None:
                 _name_rows(connection, stored, added.first_key, added.id, rows)
 
-    def reconcile(self, window: Window, found: Iterable[StoredObject]) -> None:
+    def reconcile(self, window: Window, objects: Iterable[StoredObject]) -> None:
         """From now on the files of the window are those that were found, and no others."""
-        values = {**self._versions(found), "window_start": window.start, "window_stop": window.stop}
+        values = {
+            **self._versions(objects),
+            "window_start": window.start,
+            "window_stop": window.stop,
+        }
         with transaction(self._engine, statement_timeout="10min") as connection:
             connection.execute(query("retire_objects"), values)
             connection.execute(query("return_objects"), values)
@@ -98,7 +104,7 @@ class Manifest:
             ]
 
     def names(self, keys: Sequence[int]) -> dict[int, str]:
-        """What the rows of these keys are called, those that have names."""
+        """The names of the rows of these keys, of those that have names."""
         asked = {"source": self._source, "keys": list(keys)}
         with transaction(self._engine) as connection:
             rows = connection.execute(query("names_of_rows"), asked)
@@ -111,12 +117,12 @@ class Manifest:
             rows = connection.execute(query("keys_of_names" if named else "keys_there"), asked)
             return {row.key: row.record_key for row in rows}
 
-    def _versions(self, found: Iterable[StoredObject]) -> dict[str, object]:
-        found = list(found)
+    def _versions(self, objects: Iterable[StoredObject]) -> dict[str, object]:
+        objects = list(objects)
         return {
             "source": self._source,
-            "uris": [each.uri for each in found],
-            "versions": [each.version + self._layout for each in found],
+            "uris": [stored.uri for stored in objects],
+            "versions": [stored.version + self._layout for stored in objects],
         }
 
 

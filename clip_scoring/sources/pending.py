@@ -31,7 +31,7 @@ _PLANNING_TIMEOUT = "30min"
 
 @dataclass(frozen=True, slots=True)
 class RecordColumns:
-    """What SQL must know of a source's records to tell which are pending."""
+    """The columns of a source's records that decide which are pending."""
 
     rows: FromClause
     key: KeyColumn

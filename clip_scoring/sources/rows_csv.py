@@ -89,7 +89,7 @@ class _Header:
             return Row.unparsable(number, f"line {record.first.number}: {parse_error}")
         pair = fields[self.image], fields[self.caption]
         name = None if self.key is None else fields[self.key]
-        if any(_FOREIGN.search(each) for each in (*pair, name or "")):
+        if any(_FOREIGN.search(cell) for cell in (*pair, name or "")):
             return Row.unparsable(number, f"line {record.first.number}: not UTF-8")
         if name is not None and not _NAME.fullmatch(name):
             return Row.unparsable(
@@ -113,7 +113,7 @@ def _place(columns: list[str], name: str, uri: str) -> int:
         case 1:
             return columns.index(name)
         case 0:
-            known = one_line(", ".join(repr(redacted_cell(each)) for each in columns))
+            known = one_line(", ".join(repr(redacted_cell(column)) for column in columns))
             raise ObjectUnreadable(f"{uri} has no column {name!r}, only {known}")
         case times:
             raise ObjectUnreadable(f"{uri} has {times} columns {name!r}: rename all but one")

@@ -59,17 +59,17 @@ class JsonLinesRows:
         """Raises ValueError with what is wrong."""
         if content is None:
             raise ValueError(f"over {LIMIT_BYTES} bytes")
-        found = json.loads(content.rstrip(_BLANK).decode())
-        if not isinstance(found, dict):
+        fields = json.loads(content.rstrip(_BLANK).decode())
+        if not isinstance(fields, dict):
             raise ValueError("not a JSON object")
-        return text_field(found, self.image), text_field(found, self.caption)
+        return text_field(fields, self.image), text_field(fields, self.caption)
 
 
-def text_field(found: dict[str, object], name: str) -> str:
+def text_field(fields: dict[str, object], name: str) -> str:
     """The text under a name; raises ValueError when there is none."""
-    if name not in found:
+    if name not in fields:
         raise ValueError(f"no field {name!r}")
-    text = found[name]
+    text = fields[name]
     if not isinstance(text, str):
         raise ValueError(f"field {name!r} must be a string")
     return text

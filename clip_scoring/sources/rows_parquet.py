@@ -83,8 +83,8 @@ def _check_column(schema: Any, name: str) -> None:
     index = schema.get_field_index(name)
     if index < 0:
         times = schema.names.count(name)
-        found = f"{times} columns" if times else "no column"
-        raise ValueError(f"{found} {name!r} among {', '.join(map(redacted_cell, schema.names))}")
+        state = f"{times} columns" if times else "no column"
+        raise ValueError(f"{state} {name!r} among {', '.join(map(redacted_cell, schema.names))}")
     kind = schema.field(index).type
     value = kind.value_type if types.is_dictionary(kind) else kind
     if not (types.is_string(value) or types.is_large_string(value) or types.is_string_view(value)):

@@ -32,7 +32,7 @@ _EXTENSIONS = frozenset({
 _GLOBAL = frozenset({"path", "size", "hdrcharset"})
 """What would be lost on a reader that begins behind a global header that sets it."""
 _BREAKS = (tarfile.TarError, ValueError, EOFError, OverflowError)
-"""What tarfile raises on archives that are none."""
+"""Errors of tarfile on files that are not archives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class TarRows:
                 yield self._row(start.row, found, stored.uri)
 
     def _row(self, number: int, sample: list[_Member], uri: str) -> Row:
-        image = next((each for each in sample if each.kind in _IMAGES), None)
+        image = next((member for member in sample if member.kind in _IMAGES), None)
         if image is None:
             return Row.unparsable(number, f"sample {sample[0].sample}: no image member")
         caption, parse_error = self._read_caption(_first(sample, "txt") or _first(sample, "json"))
@@ -237,7 +237,7 @@ def _check_end(tar: tarfile.TarFile) -> None:
 
 
 def _first(sample: list[_Member], kind: str) -> _Member | None:
-    return next((each for each in sample if each.kind == kind), None)
+    return next((member for member in sample if member.kind == kind), None)
 
 
 def _limit(kind: str) -> tuple[Reason, int]:

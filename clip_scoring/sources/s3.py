@@ -106,7 +106,7 @@ class S3Objects:
         return io.BufferedReader(_Ranges(self, stored), _BUFFER)
 
     def drain_metrics(self) -> StageMetrics:
-        """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
+        """Counts of `bytes` and `read_retries` since the last call."""
         counts = {"bytes": self.bytes_read, "read_retries": self.retries}
         self.bytes_read = self.retries = 0
         return StageMetrics(counts=counts)
@@ -140,7 +140,7 @@ class S3Objects:
         if window.start is None or window.stop - window.start > timedelta(days=_LISTED_DAYS):
             return [static]
         first = window.start.astimezone(UTC).date()
-        days = (first + timedelta(days=each) for each in range(_LISTED_DAYS + 1))
+        days = (first + timedelta(days=number) for number in range(_LISTED_DAYS + 1))
         return [
             self.prefix.replace(_DATE, f"{day}") for day in days if _midnight(day) < window.stop
         ]

@@ -46,7 +46,7 @@ class Row:
     image: bytes | None = None
     parse_error: Rejection | None = None
     name: str | None = None
-    """What the row calls itself, where a column of names was asked for."""
+    """The row's own name, where a column of names was asked for."""
 
     @classmethod
     def unparsable(cls, number: int, detail: str) -> Row:
@@ -66,7 +66,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What one pass over an object found; `marks` ascend and begin with the first row."""
+    """The result of one pass over an object; `marks` ascend and begin with the first row."""
 
     rows: int
     marks: Sequence[Mark]
@@ -90,7 +90,7 @@ class Survey:
 
 
 class Listing(StrEnum):
-    """What a bucket says when it is asked for the first object below a prefix."""
+    """Answers of a bucket that is asked for the first object below a prefix."""
 
     FOUND = "found"
     EMPTY = "empty"
@@ -119,7 +119,7 @@ class ObjectStore(Protocol):
         """The object as a seekable file that fetches only the ranges that are read."""
 
     def drain_metrics(self) -> StageMetrics:
-        """What reading moved since this was asked last: counts of `bytes` and `read_retries`."""
+        """Counts of `bytes` and `read_retries` since the last call."""
 
 
 class RowFormat(Protocol):

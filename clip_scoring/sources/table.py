@@ -66,7 +66,7 @@ class PostgresSource:
 
     def find(self, record_keys: Sequence[str], *, longest: int) -> Mapping[str, Record]:
         """The records of these names as they are now, without those that are gone."""
-        uri, caption = (func.left(each, longest) for each in (self._image_uri, self._caption))
+        uri, caption = (func.left(column, longest) for column in (self._image_uri, self._caption))
         wanted = select(self._key.value, uri, caption).where(self._key.among(record_keys))
         with transaction(self._engine) as connection:
             found = [Record(*row) for row in connection.execute(wanted)]

@@ -1,4 +1,4 @@
-"""What other DAGs can wait for: one asset for the outcomes of each registered source."""
+"""Assets for other DAGs: one for the outcomes of each registered source."""
 
 from __future__ import annotations
 

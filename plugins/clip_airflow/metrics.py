@@ -1,4 +1,4 @@
-"""What runs tell Airflow's own metrics: StatsD or OpenTelemetry, whichever is configured."""
+"""Metrics of runs for Airflow's own StatsD or OpenTelemetry, whichever is configured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCORED, REJECTED = "clip.scored", "clip.rejected"
 """Counters of pairs; rejected ones by `reason`."""
 STAGE = "clip.stage"
-"""What a batch took, by `stage`: read, fetch, decode, score, commit; `wall` is all of it."""
+"""Seconds of a batch by `stage`: read, fetch, decode, score, commit; `wall` is all of it."""
 BATCH_SIZE, BACKOFFS = "clip.batch_size", "clip.backoffs"
 """Pairs of the latest batch; how often a batch was halved since the device ran out of memory."""
 QUEUE_DEPTH, BACKLOG = "clip.queue_depth", "clip.backlog"
@@ -42,10 +42,12 @@ def emit_batches(source: str) -> Callable[[ScoredBatch], None]:
 
 
 def emit_remaining(source: str, left: Remaining) -> None:
-    """What the source's latest run has still before it."""
+    """The records and shards that the source's latest run has still before it."""
     stats.gauge(QUEUE_DEPTH, left.shards, tags={"source": source})
     stats.gauge(BACKLOG, left.records, tags={"source": source})
 
 
 def _reasons(batch: ScoredBatch) -> Counter[str]:
-    return Counter(str(each.reason) for each in batch.outcomes if isinstance(each, Rejection))
+    return Counter(
+        str(outcome.reason) for outcome in batch.outcomes if isinstance(outcome, Rejection)
+    )

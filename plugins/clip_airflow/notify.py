@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One thing to tell: plain values without captions and addresses of records."""
+    """One message: plain values without captions and addresses of records."""
 
     subject: str
     facts: Mapping[str, object]
@@ -50,7 +50,7 @@ class Message:
         """For people, one fact or failure a line."""
         lines = [self.subject, ""]
         lines += [f"{name.replace('_', ' ')}: {value}" for name, value in self.facts.items()]
-        lines += ["", *(f"- {each}" for each in self.failures)] if self.failures else []
+        lines += ["", *(f"- {failure}" for failure in self.failures)] if self.failures else []
         return "\n".join([*lines, "", self.link])
 
     def html(self) -> str:
@@ -64,7 +64,7 @@ class Message:
 
 
 def figures_of(summary: RunSummary) -> dict[str, object]:
-    """What a message says about a run that is over."""
+    """The message about a run that is over."""
     return {
         "planned": summary.planned,
         "scored": summary.scored,
@@ -90,7 +90,7 @@ def notify_failure(context: Context) -> None:
 
 
 def failure_message(context: Context) -> Message:
-    """What is known about a failed run: its figures where it came so far, and the errors."""
+    """The message about a failed run: its figures where it came so far, and the errors."""
     run_key = f"{context['dag'].dag_id}/{context['run_id']}"
     figures: dict[str, Any] = next(iter(_pull_failures(context, "finish", FIGURES)), {})
     words = [
@@ -113,13 +113,13 @@ def _pull_failures(context: Context, task_id: str, key: str) -> list[Any]:
     """From every instance of the task, each value once; empty where no task has failed."""
     ti = context.get("ti")
     try:
-        found = ti.xcom_pull(task_ids=task_id, key=key) if ti else None
+        pulled = ti.xcom_pull(task_ids=task_id, key=key) if ti else None
     except Exception as error:  # noqa: BLE001  # to say less is better than to say nothing
         _log.error("XCom %s of %s cannot be read: %s", key, task_id, type(error).__name__)
         return []
-    if isinstance(found, list):  # a mapped task
-        return list(dict.fromkeys(found))
-    return [] if found is None else [found]
+    if isinstance(pulled, list):  # a mapped task
+        return list(dict.fromkeys(pulled))
+    return [] if pulled is None else [pulled]
 
 
 def _choices(context: Context) -> dict[str, str]:

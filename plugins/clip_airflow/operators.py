@@ -34,7 +34,7 @@ PREVIEW = "preview"
 
 @contextmanager
 def _push_failure(context: Context) -> Iterator[None]:
-    """What went wrong is left behind for the message about a failed run."""
+    """Keep an error for the message about a failed run."""
     try:
         yield
     except ClipScoringError as error:
@@ -75,7 +75,7 @@ class PlanRunOperator(BaseOperator):
             plan.run_id, plan.planned, len(plan.shards), plan.reserved,
         )  # fmt: skip
         emit_remaining(options.source, planned.remaining)
-        return [{"shard_id": each.shard_id, "shard_label": each.label} for each in plan.shards]
+        return [{"shard_id": shard.shard_id, "shard_label": shard.label} for shard in plan.shards]
 
 
 class ScoreShardOperator(BaseOperator):

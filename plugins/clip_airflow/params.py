@@ -20,7 +20,7 @@ from clip_scoring.settings.fields import BatchSize, Limit, Rate, ShardSize, boun
 from clip_scoring.settings.run_options import RunOptions
 
 AUTO = "auto"
-"""What the form offers where the product decides; the library's options say None."""
+"""Choices of the form where the product decides; the library's options say None."""
 
 _DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _TRIGGERS = {
@@ -118,7 +118,7 @@ def run_key_of(context: Mapping[str, Any]) -> str:
 
 
 def trigger_of(context: Mapping[str, Any]) -> Trigger:
-    """What started the DAG run, in the library's words."""
+    """The trigger of the DAG run, in the library's words."""
     run_type = context["dag_run"].run_type
     return _TRIGGERS.get(str(getattr(run_type, "value", run_type)), Trigger.MANUAL)
 

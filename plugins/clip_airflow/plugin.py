@@ -1,4 +1,4 @@
-"""What Airflow finds in this folder: our pages in its UI and the links that lead there."""
+"""The Airflow plugin: our pages in its UI and the links that lead there."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ class HttpFetcher:
         raise ImageRejected(Reason.TOO_MANY_REDIRECTS, f"more than {self._policy.max_redirects}")
 
     def counts(self) -> dict[str, int]:
-        """What was done so far."""
+        """Totals so far."""
         return {
             "fetch_retries": self._retries,
             "dns_lookups": self._names.lookups,

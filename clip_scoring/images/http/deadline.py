@@ -24,7 +24,7 @@ class Deadline:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """What happens inside takes its time from what is left; raises TimeoutError."""
+        """A context whose time is taken from what is left; raises TimeoutError."""
         loop = asyncio.get_running_loop()
         started, self._paused = loop.time(), 0.0
         try:

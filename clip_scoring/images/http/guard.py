@@ -34,7 +34,7 @@ class NameUnknown(OSError):
 def resolve(host: str, port: int) -> list[str]:
     """All addresses of a host, by the system's resolver."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(each[4][0]) for each in found))
+    return list(dict.fromkeys(str(answer[4][0]) for answer in found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Guard(AbstractResolver):
         found = await self._names.addresses(host, port)
         if self._is_vouched_for(host):
             self._vouched.update(found)
-        elif self._proxy or not all(self._is_permitted(each) for each in found):
+        elif self._proxy or not all(self._is_permitted(answer) for answer in found):
             raise AddressForbidden
         return [_result(host, address, port) for address in found]
 

@@ -1,4 +1,4 @@
-"""What may be fetched over HTTP(S), and the limits of one fetch."""
+"""The policy for fetching over HTTP(S), and the limits of one fetch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from clip_scoring.images.http.networks import Network
 
 @dataclass(frozen=True, slots=True)
 class HttpPolicy:
-    """What may be fetched, and for how long; seconds and bytes."""
+    """Permitted addresses, and limits in seconds and bytes."""
 
     allowed_networks: tuple[Network, ...] = ()
     """Images may come from these although they are not public."""
@@ -35,7 +35,7 @@ class HttpPolicy:
     connections: int = 256
     """Requests at once in all."""
     host_failures: int = 8
-    """After so many failed images in a row a host is given up on."""
+    """After this number of failed images in a row a host is given up on."""
     breaker_reset_seconds: float = 60.0
     """How long a host is given up on."""
     name_seconds: float = 60.0

@@ -1,4 +1,4 @@
-"""What a reply over HTTP, or the lack of one, means for the record."""
+"""The meaning of a reply over HTTP, or of the lack of one, for the record."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def retry_after(header: str, now: float) -> int:
 
 
 def failure(failed: Exception) -> ImageRejected | TransientFailure:
-    """What an exception of the client means, raised before the reply had come."""
+    """The meaning of an exception of the client, raised before the reply had come."""
     wraps = isinstance(failed, ClientConnectorError | Disconnected)
     cause = (wraps and failed.__cause__) or failed
     if isinstance(cause, NameUnknown):
@@ -115,7 +115,7 @@ _REFUSALS: tuple[tuple[tuple[type[Exception], ...], tuple[Reason, str]], ...] = 
 
 
 def body_failure(failed: ClientError | OSError) -> ImageRejected | TransientFailure:
-    """What an exception of the client means, raised while the body came."""
+    """The meaning of an exception of the client, raised while the body came."""
     if isinstance(failed, TimeoutError):
         return ImageRejected(Reason.TIMEOUT, "the body stopped coming")
     if isinstance(failed, ClientPayloadError | ClientConnectionError | OSError):

@@ -23,7 +23,7 @@ def read_export(folder: Path, names: Collection[str]) -> dict[str, bytes] | None
     """The files of an export, or None where it is not there or not what was written."""
     try:
         manifest = (folder / _MANIFEST).read_bytes()
-        files = {each: (folder / each).read_bytes() for each in sorted(names)}
+        files = {name: (folder / name).read_bytes() for name in sorted(names)}
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as broken:

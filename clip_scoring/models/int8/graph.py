@@ -139,7 +139,7 @@ class _Graph:
             [self._helper.make_tensor_value_info("output", self._proto.FLOAT, None)],
             self._constants,
         )
-        opsets = [self._helper.make_opsetid(*each) for each in _OPSETS.items()]
+        opsets = [self._helper.make_opsetid(*opset) for opset in _OPSETS.items()]
         model = self._helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
         serialised: bytes = model.SerializeToString(deterministic=True)
         return serialised
@@ -176,7 +176,7 @@ def _attention(graph: _Graph, asking: str, seen: str, *, layer: Any, causal: boo
     else:
         (query,) = _products(graph, asking, layer.q_proj)
         key, value = _products(graph, seen, layer.k_proj, layer.v_proj)
-    biases = [_array(each.bias) for each in (layer.q_proj, layer.k_proj, layer.v_proj)]
+    biases = [_array(projection.bias) for projection in (layer.q_proj, layer.k_proj, layer.v_proj)]
     attended = graph.op(
         "MultiHeadAttention",
         *(query, key, value, graph.constant(np.concatenate(biases))),
@@ -221,7 +221,7 @@ def _rounded(weight: NDArray[Any]) -> tuple[NDArray[np.int8], NDArray[np.float32
 
 def _added(graph: _Graph, branch: str, residual: str, *, bias: Any, norm: Any) -> tuple[str, str]:
     """The sum of branch, bias and residual: normalised, and as it is."""
-    constants = [graph.constant(each) for each in (norm.weight, norm.bias, bias)]
+    constants = [graph.constant(array) for array in (norm.weight, norm.bias, bias)]
     normed, total = graph.ops(
         "SkipLayerNormalization",
         *(branch, residual, *constants),
@@ -238,7 +238,7 @@ def _normalised(graph: _Graph, tokens: str, norm: Any) -> str:
 
 
 def _slice(graph: _Graph, tokens: str, piece: tuple[int, int]) -> str:
-    start, stop, axis = (graph.constant(np.array([each])) for each in (*piece, 1))
+    start, stop, axis = (graph.constant(np.array([bound])) for bound in (*piece, 1))
     return graph.op("Slice", tokens, start, stop, axis)
 
 

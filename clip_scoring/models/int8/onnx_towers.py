@@ -45,7 +45,7 @@ class Int8Towers:
     def encode_images(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalised pixels, float32 (B, 3, H, W), to projected embeddings, float32 (B, D)."""
         calls = torch.split(pixels, _IMAGE_DEVICE_BATCH_SIZE)
-        return torch.cat([_run(self._images, each) for each in calls])
+        return torch.cat([_run(self._images, call) for call in calls])
 
     def encode_captions(self, ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """Token ids and mask, int64 (B, T), to projected embeddings, float32 (B, D).
@@ -55,12 +55,12 @@ class Int8Towers:
         ends = pooled_at(ids, self._end)
         if mask is not None and not mask.gather(1, ends[:, None]).all():
             raise WeightsInvalid("captions are pooled at padding: dtype int8 cannot do that")
-        found: dict[int, torch.Tensor] = {}
+        encoded_rows: dict[int, torch.Tensor] = {}
         for end in sorted(set(ends.tolist())):
             places = (ends == end).nonzero().flatten()
             encoded = _run(self._captions, ids[places, : end + 1])
-            found.update(zip(places.tolist(), encoded, strict=True))
-        return torch.stack([found[place] for place in range(len(ids))])
+            encoded_rows.update(zip(places.tolist(), encoded, strict=True))
+        return torch.stack([encoded_rows[place] for place in range(len(ids))])
 
 
 def open_int8(model: Any, *, cache: Path, name: str, threads: int) -> Int8Towers:
@@ -89,7 +89,7 @@ def open_int8(model: Any, *, cache: Path, name: str, threads: int) -> Int8Towers
 
 def _folder_name(name: str, runtime: Any) -> str:
     modules = (torch, transformers, runtime)
-    versions = [f"{each.__name__}{each.__version__}" for each in modules]
+    versions = [f"{module.__name__}{module.__version__}" for module in modules]
     return "-".join(["int8", name, *versions, str(_FORMAT)])
 
 

@@ -1,4 +1,4 @@
-"""What the training minimises: contrast within the batch, and naming the facts it saw."""
+"""The training's loss: contrast within the batch, and naming the facts it saw."""
 
 from __future__ import annotations
 

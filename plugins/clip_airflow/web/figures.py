@@ -18,7 +18,7 @@ Chart = Mapping[str, Sequence[str | float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What the runs that began on one UTC day came to."""
+    """Totals of the runs that started on one UTC day."""
 
     day: date
     runs: int
@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What an hour of one device costs, for instance 2.5 EUR."""
+    """The price of an hour of one device, for instance 2.5 EUR."""
 
     amount: float
     currency: str
@@ -87,15 +87,15 @@ def _day(day: date, total: DayTotals | None) -> Day:
 def distribution(now: Histogram, before: Sequence[Histogram]) -> list[Bar]:
     """Shares of similarities in at most 60 bars of equal width over all that occurs."""
     earlier: dict[int, int] = {}
-    for each in before:
-        for bin_index, count in each.items():
+    for histogram in before:
+        for bin_index, count in histogram.items():
             earlier[bin_index] = earlier.get(bin_index, 0) + count
     bin_indexes = [*now, *earlier]
     if not now:
         return []
     first, last = min(bin_indexes), max(bin_indexes)
     width = -(-(last - first + 1) // _MOST_BARS)
-    shares, past = (_shares(each, first, width) for each in (now, earlier))
+    shares, past = (_shares(histogram, first, width) for histogram in (now, earlier))
     return [
         Bar(
             (first + bar * width) / BINS_PER_UNIT,
@@ -138,28 +138,28 @@ def stages(seconds: Mapping[str, float]) -> list[Stage]:
 
 
 def timeline_chart(days: Sequence[Day]) -> Chart:
-    """What the chart of the days draws."""
+    """Series of the chart of the days."""
     return {
-        "days": [each.day.isoformat() for each in days],
-        "rates": [_rounded(each.pairs_per_second, 1) for each in days],
-        "rejected": [_rounded(each.rejection_rate, 4, times=100) for each in days],
+        "days": [day.day.isoformat() for day in days],
+        "rates": [_rounded(day.pairs_per_second, 1) for day in days],
+        "rejected": [_rounded(day.rejection_rate, 4, times=100) for day in days],
     }
 
 
 def distribution_chart(bars: Sequence[Bar]) -> Chart:
-    """What the chart of the similarities draws, in percent."""
+    """Series of the chart of the similarities, in percent."""
     return {
-        "starts": [f"{each.start:.3f}" for each in bars],
-        "now": [_rounded(each.now, 4, times=100) for each in bars],
-        "before": [_rounded(each.before, 4, times=100) for each in bars],
+        "starts": [f"{bar.start:.3f}" for bar in bars],
+        "now": [_rounded(bar.now, 4, times=100) for bar in bars],
+        "before": [_rounded(bar.before, 4, times=100) for bar in bars],
     }
 
 
 def stages_chart(found: Sequence[Stage]) -> Chart:
-    """What the bar of the stages draws."""
+    """Series of the bar of the stages."""
     return {
-        "names": [each.name for each in found],
-        "seconds": [_rounded(each.seconds, 3) for each in found],
+        "names": [stage.name for stage in found],
+        "seconds": [_rounded(stage.seconds, 3) for stage in found],
     }
 
 

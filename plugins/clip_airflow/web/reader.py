@@ -16,7 +16,7 @@ _PRICE = "CLIP_SCORING_PRICE_PER_HOUR"
 
 
 def pages() -> Pages:
-    """What the pages read from; raises SettingsInvalid with what is to be set up."""
+    """The library that the pages read from; raises SettingsInvalid with what is to be set up."""
     return _opened(reader_settings().require_database_url())
 
 
@@ -26,7 +26,7 @@ def thumbnails(source: str) -> Thumbnails:
 
 
 def price() -> Price | None:
-    """What an hour of a device costs here, if somebody said so."""
+    """The price of an hour of a device, if it was set."""
     given = os.environ.get(_PRICE)
     if not given:
         return None
