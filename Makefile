@@ -47,7 +47,7 @@ secrets: ## Write the secrets that docker-compose.yaml needs into .env, for its 
 
 # Tests that share something expensive run on one worker; see tests/support/groups.py.
 WORKERS := 2
-TWO_AT_ONCE = $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+TWO_AT_ONCE = $(PYTHON) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 .PHONY: test
 test: $(STAMP) ## Run all tests, in two processes

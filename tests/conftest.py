@@ -51,10 +51,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only tests without any server")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.GroupScheduling:
     """What is started once runs on one worker; see `tests/support/groups.py`."""
-    groups.arrange(items, longest_first=hasattr(config, "workerinput"))
+    return groups.GroupScheduling(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With workers, the groups that need longest start first."""
+    if hasattr(config, "workerinput"):
+        groups.longest_first(items)
     if config.getoption("quick"):
         kept, left = groups.split_quick(items)
         config.hook.pytest_deselected(items=left)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,17 +41,23 @@ def test_every_quick_folder_and_every_module_of_the_table_exists() -> None:
     assert missing == []
 
 
-def test_modules_that_ask_for_the_same_stack_are_one_group_and_the_longest_comes_first() -> None:
-    marks: dict[str, str] = {}
-    items = [
+def test_modules_on_one_stack_are_one_group_and_the_longest_group_comes_first() -> None:
+    small, *stack = items = [
         item("unit/test_options.py"),
         item("airflow/test_nightly.py", "one_night"),
         item("browser/test_pages.py", "one_night"),
         item("browser/test_pages.py"),
     ]
-    for each in items:
-        each.add_marker = lambda mark, each=each: marks.__setitem__(str(id(each)), mark.args[0])
-    small, *stack = items
-    groups.arrange(items, longest_first=True)
+    groups.longest_first(items)
     assert items == [*stack, small]
-    assert [marks[str(id(each))] for each in items] == ["airflow"] * 3 + ["unit/test_options.py"]
+    scopes = [groups.group_of(module) for module in ("airflow/test_nightly.py", "unit/test_a.py")]
+    assert scopes == [groups.AIRFLOW, "unit/test_a.py"]
+
+
+def test_the_modules_of_the_airflow_group_are_those_that_ask_for_its_stack() -> None:
+    collected = subprocess.run(
+        (sys.executable, "-m", "pytest", "-p", "tests.support.on_airflow", "--collect-only", "-q"),
+        cwd=groups.TESTS.parent, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (line,) = [line for line in collected.stdout.splitlines() if line.startswith("on airflow: ")]
+    assert set(line.removeprefix("on airflow: ").split()) == groups.ON_AIRFLOW

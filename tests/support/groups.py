@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 TESTS = Path(__file__).parents[1]
-STARTED_ONCE: Mapping[str, str] = {"one_night": "airflow"}
-"""Fixtures that take half a minute to start, and the group of all modules that ask for one."""
+AIRFLOW = "airflow"
+"""The group of all modules that ask for the fixture `one_night`, which takes half a minute."""
+ON_AIRFLOW = frozenset(
+    {
+        "airflow/test_backfills.py",
+        "airflow/test_crash_points.py",
+        "airflow/test_export_and_maintain.py",
+        "airflow/test_messages.py",
+        "airflow/test_metrics.py",
+        "airflow/test_nightly.py",
+        "airflow/test_orphans.py",
+        "airflow/test_scheduler.py",
+        "airflow/test_score_file.py",
+        "browser/test_access.py",
+        "browser/test_pages.py",
+        "docs/test_airflow_page.py",
+    }
+)
 SECONDS = TESTS / "support" / "seconds.toml"
 QUICK_FOLDERS = frozenset({"architecture", "contracts", "docs", "unit"})
 SERVERS = frozenset({"airflow_database", "one_night", "s3_access", "server"})
@@ -19,14 +36,26 @@ UNKNOWN_S = 20.0
 """What a module that the table does not name is taken to need."""
 
 
-def arrange(items: list[pytest.Item], *, longest_first: bool) -> None:
-    """Mark each test with its group; with workers, put the groups that need longest first."""
-    groups = _groups(items)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[_module(item)]))
-    if longest_first:
-        needed = _needed(groups)
-        items.sort(key=lambda item: -needed[groups[_module(item)]])
+class GroupScheduling(LoadScopeScheduling):
+    """Gives each worker whole groups.
+
+    pytest-xdist's own `loadgroup` writes the group into a test's id, which pytest 9.2 does not let
+    it change.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid.partition("::")[0].removeprefix("tests/"))
+
+
+def group_of(module: str) -> str:
+    """The group of a module, named by its path below this folder."""
+    return AIRFLOW if module in ON_AIRFLOW else module
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    """Sort tests by what their groups need: no worker shall have a long one left at the end."""
+    needed = _needed({_module(item) for item in items})
+    items.sort(key=lambda item: -needed[group_of(_module(item))])
 
 
 def split_quick(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
@@ -46,26 +75,17 @@ def _is_quick(item: pytest.Item) -> bool:
     return folder in QUICK_FOLDERS and not asked and item.get_closest_marker("server") is None
 
 
-def _groups(items: Sequence[pytest.Item]) -> dict[str, str]:
-    """The group of each module: its own, or that of the stack that one of its tests asks for."""
-    groups = {_module(item): _module(item) for item in items}
-    for item in items:
-        for fixture in STARTED_ONCE.keys() & set(getattr(item, "fixturenames", ())):
-            groups[_module(item)] = STARTED_ONCE[fixture]
-    return groups
-
-
 def seconds() -> dict[str, float]:
     """What modules need, by their path, where that is known."""
     return tomllib.loads(SECONDS.read_text(encoding="utf-8"))
 
 
-def _needed(groups: Mapping[str, str]) -> dict[str, float]:
+def _needed(modules: Iterable[str]) -> Mapping[str, float]:
     """The seconds of each group, from the table of its modules."""
-    table = seconds()
-    needed = dict.fromkeys(groups.values(), 0.0)
-    for module, group in groups.items():
-        needed[group] += table.get(module, UNKNOWN_S)
+    table, needed = seconds(), dict[str, float]()
+    for module in modules:
+        group = group_of(module)
+        needed[group] = needed.get(group, 0.0) + table.get(module, UNKNOWN_S)
     return needed
 
 
