@@ -24,7 +24,7 @@ READING_PATH = (
 )
 READING_LINES = 800
 CORE = (
-    "errors", "fingerprint", "metrics", "overview", "quality", "records", "run_metrics", "runs",
+    "display", "errors", "fingerprint", "geometry", "metrics", "overview", "quality", "records", "run_metrics", "runs",
     "shards", "similarity",
 )  # fmt: skip
 CORE_MAY_IMPORT = sys.stdlib_module_names | {"numpy"}

@@ -110,7 +110,7 @@ def page(answer: Response) -> str:
 
 
 def logged(name: str, work: Callable[[], object]) -> str:
-    """What a logger of that name is told meanwhile."""
+    """What a logger of that name is message meanwhile."""
     lines: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
@@ -220,7 +220,7 @@ def page_of_no_run(uri: str, _: Path) -> str:
 
 
 def page_of_an_error(uri: str, _: Path) -> str:
-    return html.unescape(render(REQUEST, "error.html", status=503, told=f"{uri} is broken"))
+    return html.unescape(render(REQUEST, "error.html", status=503, detail=f"{uri} is broken"))
 
 
 # The report
