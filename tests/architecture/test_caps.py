@@ -24,8 +24,8 @@ READING_PATH = (
 )
 READING_LINES = 800
 CORE = (
-    "display", "errors", "fingerprint", "geometry", "metrics", "overview", "quality", "records", "run_metrics", "runs",
-    "shards", "similarity",
+    "display", "errors", "fingerprint", "geometry", "metrics", "overview", "quality", "records",
+    "run_metrics", "runs", "shards", "similarity",
 )  # fmt: skip
 CORE_MAY_IMPORT = sys.stdlib_module_names | {"numpy"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
