@@ -309,20 +309,20 @@ def test_a_csv_file_that_cannot_be_read_is_named_with_its_source(
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("setting", "part", "message"),
     [
-        ("image_roots: [gone]", "gone: no such folder"),
-        ("http: {allowed_networks: [10.0.0.1/8]}", "allowed_networks: 10.0.0.1/8 has host bits"),
+        ("image_roots: [gone]", "images", "gone: no such folder"),
+        ("http: {allowed_networks: [10.0.0.1/8]}", "settings", "allowed_networks[0]: '10.0.0.1/8'"),
     ],
 )
 def test_images_that_cannot_come_as_registered_fail(
-    examine: Callable[..., Examined], tmp_path: Path, setting: str, message: str
+    examine: Callable[..., Examined], tmp_path: Path, setting: str, part: str, message: str
 ) -> None:
     csv = f"sources:\n  upload:\n    kind: csv\n    path: {tmp_path}/pairs.csv\n    {setting}\n"
     seen = examine(csv)
-    assert (seen.code, seen.failed()) == (2, ["images"])
-    assert message in seen.one("images")["text"]
-    assert "registration file" in seen.one("images")["remedy"]
+    assert (seen.code, seen.failed()) == (2, [part])
+    assert message in seen.one(part)["text"]
+    assert "correct it" in seen.one(part)["remedy"]
 
 
 def test_a_missing_bucket_fails_wherever_it_is_named(
