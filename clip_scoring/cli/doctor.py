@@ -42,7 +42,7 @@ def _doctor(_: None, arguments: argparse.Namespace) -> ExitCode:
         if (broken.name or "").startswith("clip_scoring"):
             raise
         raise SettingsInvalid(f"{broken}: install the packages anew, make clean setup") from broken
-    logging.getLogger("clip_scoring.nightly").setLevel(logging.WARNING)  # said here
+    logging.getLogger("clip_scoring.wiring").setLevel(logging.WARNING)  # said here
     show = _show_all if arguments.json else _show_at_once
     failed = any(
         finding.status is CheckStatus.FAIL for finding in show(examine(Settings.from_environment))

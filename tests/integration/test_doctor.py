@@ -463,7 +463,8 @@ def test_a_broken_registration_file_leaves_the_machine_to_be_looked_at(
 def test_a_package_that_cannot_be_imported_at_all_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "clip_scoring.doctor.checks", raising=False)
+    for module in ("clip_scoring.doctor.checks", "clip_scoring.database.connection"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, "sqlalchemy.exc", None)
     assert main(["doctor"]) is ExitCode.WRONG_USE
     output = capsys.readouterr().err.splitlines()
