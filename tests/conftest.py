@@ -59,6 +59,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> groups.Group
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With workers, the groups that need longest start first."""
+    if wrong := groups.outside_their_group(items):
+        raise pytest.UsageError(f"to be named in groups.ON_AIRFLOW: {', '.join(wrong)}")
     if hasattr(config, "workerinput"):
         groups.longest_first(items)
     if config.getoption("quick"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,10 +52,9 @@ def test_modules_on_one_stack_are_one_group_and_the_longest_group_comes_first() 
     assert scopes == [groups.AIRFLOW, "unit/test_a.py"]
 
 
-def test_the_modules_of_the_airflow_group_are_those_that_ask_for_its_stack() -> None:
-    collected = subprocess.run(
-        (sys.executable, "-m", "pytest", "-p", "tests.support.on_airflow", "--collect-only", "-q"),
-        cwd=groups.TESTS.parent, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    (line,) = [line for line in collected.stdout.splitlines() if line.startswith("on airflow: ")]
-    assert set(line.removeprefix("on airflow: ").split()) == groups.ON_AIRFLOW
+def test_a_module_that_asks_for_the_airflow_stack_outside_its_group_is_refused() -> None:
+    named = item("airflow/test_nightly.py", "night", "one_night")
+    stray = item("unit/test_stray.py", "night", "one_night")
+    assert groups.outside_their_group([named, stray, item("unit/test_a.py")]) == [
+        "unit/test_stray.py"
+    ]

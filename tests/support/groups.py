@@ -52,6 +52,15 @@ def group_of(module: str) -> str:
     return AIRFLOW if module in ON_AIRFLOW else module
 
 
+def outside_their_group(items: Iterable[pytest.Item]) -> list[str]:
+    """Modules that ask for the Airflow stack and do not stand in its group.
+
+    A worker of their own would start a second one.
+    """
+    asking = {_module(item) for item in items if "one_night" in getattr(item, "fixturenames", ())}
+    return sorted(asking - ON_AIRFLOW)
+
+
 def longest_first(items: list[pytest.Item]) -> None:
     """Sort tests by what their groups need: no worker shall have a long one left at the end."""
     needed = _needed({_module(item) for item in items})
