@@ -45,6 +45,10 @@ def _is_hidden(character: str) -> bool:
     return unicodedata.category(character) in _HIDDEN
 
 
+def _is_blank(character: str) -> bool:
+    return character.isspace() or _is_hidden(character)
+
+
 def shortened(text: str, limit: int = LONGEST) -> str:
     """At most `limit` characters, with an ellipsis where some are missing."""
     return text if len(text) <= limit else f"{text[: limit - 1]}{_ELLIPSIS}"
@@ -126,9 +130,7 @@ def _redacted_word(word: str) -> str:
         return word
     login, payload = _AT.search(word), _PAYLOAD.search(word)
     if slashes := _SLASHES.search(word):
-        before = word[max(slashes.start() - _LONGEST_SCHEME, 0) : slashes.start()]
-        scheme = _SCHEME_BEFORE.search(before)
-        start = slashes.start() - (len(scheme[0]) if scheme else 0)
+        start = _start_of_address(word, slashes.start())
         if not (_AT.search(word[:start]) or _PAYLOAD.search(word[:start])):
             return f"{word[:start]}{_without_secrets(word[start:])}"
     holds_payload = payload is not None and payload.end() < len(word)
@@ -136,36 +138,49 @@ def _redacted_word(word: str) -> str:
     return _without_secrets(word) if slashes or holds_payload or holds_login else word
 
 
+def _start_of_address(word: str, slashes: int) -> int:
+    """Where the scheme before the slashes begins, or the slashes themselves without one."""
+    scheme = _SCHEME_BEFORE.search(word[max(slashes - _LONGEST_SCHEME, 0) : slashes])
+    return slashes - (len(scheme[0]) if scheme else 0)
+
+
 def _without_secrets(uri: str) -> str:
     if payload := _PAYLOAD.search(uri):
         before = "" if _AT.search(uri) else _without_secrets(uri[: payload.start()])
         return f"{before}data:{_ELLIPSIS}"
-    if _PAYLOAD.search("".join(c for c in uri if not (c.isspace() or _is_hidden(c)))):
+    if _PAYLOAD.search("".join(c for c in uri if not _is_blank(c))):
         return f"data:{_ELLIPSIS}"
     query = _QUERY.search(uri)
-    body, tail = (uri[: query.start()], uri[query.start() :]) if query else (uri, "")
-    start = next((at for at, c in enumerate(body) if not (c.isspace() or _is_hidden(c))), 0)
+    if query is None:
+        return _without_login(uri, "")
+    body = _without_login(uri[: query.start()], uri[query.start() :])
+    if query["fragment"] is None:
+        return f"{body}?{_ELLIPSIS}"
+    return body if body.endswith(_ELLIPSIS) else f"{body}#{_ELLIPSIS}"
+
+
+def _without_login(body: str, tail: str) -> str:
+    """An address up to `tail`, its query or fragment."""
+    start = next((at for at, c in enumerate(body) if not _is_blank(c)), 0)
     opening = _OPENING.match(body, start)
-    rest = body[opening.end() :] if opening else body
-    shown = _authority_and_path(rest, tail) if opening else _path(rest, tail)
-    mark = ("?" if query and query["fragment"] is None else "#") + _ELLIPSIS if tail else ""
-    if mark.startswith("#") and shown == _ELLIPSIS:
-        mark = ""
-    return f"{body[: opening.end()] if opening else ''}{shown}{mark}"
+    if opening is None:
+        return _path(body, tail)
+    return f"{body[: opening.end()]}{_authority_and_path(body[opening.end() :], tail)}"
 
 
 def _authority_and_path(rest: str, tail: str) -> str:
     """The part of an address after its slashes; `tail` is its query or fragment."""
     authority, slash, path = rest.partition("/")
     _, at, host = authority.rpartition("@")
-    known = _HOST.fullmatch(host)
-    if known is None or any(map(_is_hidden, host)):
+    known = None if any(map(_is_hidden, host)) else _HOST.fullmatch(host)
+    if known is None:
         behind = f"{slash}{path}" if len(rest) <= LONGEST else ""
         return _behind_login(rest, tail) or f"{_ELLIPSIS}{behind}"
     # A password may hold a slash, `?` or `#`: then what looks like host and port is none.
-    doubtful = (known["port"] and not at) or not slash
+    is_doubtful = (known["port"] and not at) or not slash
     # The `@` may be missing where a long address was cut before it came here.
-    if doubtful and (_AT.search(f"{path}{tail}") or len(rest) > LONGEST):
+    is_more = _AT.search(f"{path}{tail}") or len(rest) > LONGEST
+    if is_doubtful and is_more:
         return _behind_login(rest, tail) or _ELLIPSIS
     return f"{host}{slash}{_path(path, '')}"
 

@@ -98,11 +98,7 @@ class RunMetrics:
     @classmethod
     def of_json(cls, tree: Mapping[str, Any]) -> RunMetrics:
         """What `as_json` wrote, also in an older version: what is missing is None or empty."""
-        counts = {
-            name: count
-            for name, count in tree.items()
-            if name not in _NAMED and isinstance(count, int)
-        }
+        counts = _numbers(tree)
         return cls(
             stage_seconds=tree.get("stage_seconds") or {},
             pairs_per_second=tree.get("pairs_per_second"),
@@ -121,6 +117,15 @@ class RunMetrics:
             lowest=_ranked(tree.get("lowest")),
             highest=_ranked(tree.get("highest")),
         )
+
+
+def _numbers(tree: Mapping[str, Any]) -> dict[str, int]:
+    """Counts and peaks, which have no names of their own."""
+    return {
+        name: number
+        for name, number in tree.items()
+        if name not in _NAMED and isinstance(number, int)
+    }
 
 
 def histogram_of_json(tree: Mapping[str, int] | None) -> Histogram:

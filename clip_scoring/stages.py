@@ -121,15 +121,12 @@ def score_ahead(batches: Iterator[LoadedBatch], *, scorer: Scorer) -> Iterator[S
 
 def _outcomes(batch: LoadedBatch, scorer: Scorer) -> list[Outcome]:
     """One outcome per record, in order."""
-    if all(isinstance(image, Rejection) for image in batch.images):
-        return [image for image in batch.images if isinstance(image, Rejection)]
-    outcomes = scorer.score(
-        [None if isinstance(image, Rejection) else image for image in batch.images],
-        [
-            None if isinstance(image, Rejection) else record.caption
-            for record, image in zip(batch.records, batch.images, strict=True)
-        ],
-    )
+    images = [None if isinstance(image, Rejection) else image for image in batch.images]
+    captions = [
+        None if image is None else record.caption
+        for record, image in zip(batch.records, images, strict=True)
+    ]
+    outcomes = scorer.score(images, captions)
     return [
         image if isinstance(image, Rejection) else outcome
         for image, outcome in zip(batch.images, outcomes, strict=True)

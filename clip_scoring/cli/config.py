@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -62,18 +62,24 @@ def read_config(path: Path) -> dict[str, Any]:
         raise SettingsInvalid("\n".join(f"config {path}: {line}" for line in lines)) from wrong
 
 
+def _refuse_unknown(names: Sequence[str]) -> None:
+    if names:
+        lines = (f"unknown option {shown(name)}{nearest(name, _KNOWN)}" for name in names)
+        raise SettingsInvalid("\n".join(lines))
+
+
 def _options(tree: Mapping[object, object]) -> dict[str, Any]:
     """The options in our words; None is as good as not given."""
     written = [(str(name).replace("-", "_"), value) for name, value in tree.items()]
-    unknown = [name for name, _ in written if _ALIASES.get(name, name) not in _NAMES]
-    if unknown:
-        lines = (f"unknown option {shown(name)}{nearest(name, _KNOWN)}" for name in unknown)
-        raise SettingsInvalid("\n".join(lines))
+    _refuse_unknown([name for name, _ in written if _ALIASES.get(name, name) not in _NAMES])
     options_of(CommandOptions, {name: value for name, value in written if name in _OWN})
     options: dict[str, Any] = {}
+    given: set[str] = set()
     for name, value in written:
         option, values = _MEANT.get(name, (_ALIASES.get(name, name), None))
-        if option in options:
+        if option in given:
             raise SettingsInvalid(f"{option} is given twice, the second as {name}")
-        options[option] = value if values is None or value is None else values[value]
-    return {option: value for option, value in options.items() if value is not None}
+        given.add(option)
+        if value is not None:
+            options[option] = value if values is None else values[value]
+    return options

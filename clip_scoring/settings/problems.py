@@ -47,21 +47,24 @@ def options_of(kind: type[_Options], given: Mapping[str, Any], *, noun: str = "o
     """
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
     chosen = {name: value for name, value in given.items() if value is not None}
-    lines = [
-        f"unknown {noun} {shown(name)}{nearest(name, names)}"
-        for name in chosen
-        if name not in names
-    ]
+    unknown = [name for name in chosen if name not in names]
+    for name in unknown:
+        del chosen[name]
     model: Any = kind  # a checker sees types as not hashable
     try:
-        options: _Options = adapter(model).validate_python(
-            {name: value for name, value in chosen.items() if name in names}
-        )
+        options: _Options = adapter(model).validate_python(chosen)
     except ValidationError as wrong:
+        lines = [*_unknown_lines(noun, unknown, names)]
         lines += [_option_line(noun, error) for error in wrong.errors()]
-    if lines:
-        raise SettingsInvalid("\n".join(lines))
+        raise SettingsInvalid("\n".join(lines)) from wrong
+    if unknown:
+        raise SettingsInvalid("\n".join(_unknown_lines(noun, unknown, names)))
     return options
+
+
+def _unknown_lines(noun: str, unknown: Sequence[str], names: Sequence[str]) -> Iterator[str]:
+    for name in unknown:
+        yield f"unknown {noun} {shown(name)}{nearest(name, names)}"
 
 
 def _option_line(noun: str, error: ErrorDetails) -> str:
