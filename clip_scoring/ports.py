@@ -1,4 +1,8 @@
-"""The promises that the parts make to each other; every adapter passes one contract suite."""
+"""The promises that the parts make to each other; every adapter passes one contract suite.
+
+`wiring.py` puts the adapters together: sources from `sources/`, loaders from `images/`, scorers
+from `models/`, sink, planning and runs from `database/`; those in `memory/` are for tests.
+"""
 
 from __future__ import annotations
 

@@ -45,9 +45,9 @@ def score_shard(
 ) -> ShardResult:
     """Score what is left of a claimed shard, batch by batch, until its offset reaches its stop.
 
-    Killed at any moment, it loses at most the batch in flight; claimed again it goes on at the
-    committed offset, on the same batch grid. `stopping` is asked between batches, `committed` is
-    told of each one behind its commit.
+    Killed at any moment, it loses the work on one batch at most, and what was loaded ahead; claimed
+    again it goes on at the committed offset, on the same batch grid. `stopping` is asked between
+    batches, `committed` is told of each one behind its commit.
 
     Raises ShardLost when somebody else claimed the shard, Interrupted when asked to stop; in both
     cases everything committed so far stands.

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from time import sleep
@@ -152,10 +153,7 @@ def _planned(settings: Settings, options: RunOptions, run_key: str) -> Plan:
 
 
 def _options(arguments: argparse.Namespace) -> RunOptions:
-    names = (
-        "day", "window", "source", "weights", "rescore", "limit", "batch_size", "shard_size",
-        "max_rejection_rate", "max_drift", "tier", "dtype",
-    )  # fmt: skip
+    names = (field.name for field in fields(RunOptions))
     return RunOptions.of_params({name: getattr(arguments, name, None) for name in names})
 
 

@@ -1,4 +1,7 @@
-"""A CSV file of a user's own: its dialect found out, its rows read as often as they are needed."""
+"""A CSV file of a user's own: its dialect found out, its rows read as often as they are needed.
+
+Registered sources read theirs by `sources/rows_csv.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""CSV: one record a row, by column names; a broken record costs itself and nothing after it."""
+"""CSV: one record a row, by column names; a broken record costs itself and nothing after it.
+
+For registered sources; `files/reader.py` reads what `clip-scoring score` is given.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ _NAME = re.compile("[^\x00\ud800-\udfff]{1,500}", re.DOTALL)
 class CsvRows:
     """Rows of a CSV object in UTF-8 with a header; `image` and `caption` name its columns.
 
-    Where `key` names a column too, each row has what stands there for a name.
+    Where `key` names a column too, each row has what stands there for a name. All fields are part
+    of the version of each file in the manifest: a new one makes every file a new one.
     """
 
     image: str

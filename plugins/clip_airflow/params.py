@@ -1,4 +1,7 @@
-"""The trigger form, and the way from a DAG run to the library's options."""
+"""The trigger form, and the way from a DAG run to the library's options.
+
+A new field goes into `RunOptions` as well, which refuses names that it does not know.
+"""
 
 from __future__ import annotations
 

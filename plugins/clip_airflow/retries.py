@@ -1,4 +1,7 @@
-"""Which errors are worth another try, and after how long."""
+"""Which errors of a task are worth another try, and after how long.
+
+Rejections of single records have a policy of their own, `clip_scoring.records.RETRIES`.
+"""
 
 from __future__ import annotations
 

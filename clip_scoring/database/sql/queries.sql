@@ -209,7 +209,7 @@ WHERE source = :source AND fingerprint_id = :fingerprint_id
   AND record_key = ANY (CAST(:keys AS text[]));
 
 -- name: drop_scores
--- A record whose changed input is rejected keeps no score of its old input.
+-- A record has one outcome: one that is rejected keeps no score, of older input or of an earlier run.
 DELETE FROM clip.score
 WHERE source = :source AND fingerprint_id = :fingerprint_id
   AND record_key = ANY (CAST(:keys AS text[]));
