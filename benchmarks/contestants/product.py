@@ -159,7 +159,7 @@ def _towers(weights: Weights, entry: Entry) -> Towers:
         return TorchTowers(model)
     model = load_model(weights, dtype=torch.float32, device="cpu")
     cache, name = Path(entry.weights).parent / "int8", weights.weights_sha256
-    return open_int8(model, cache=cache, name=name, threads=entry.threads)
+    return open_int8(model, cache=cache, name=name)
 
 
 def _cut(values: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
 from clip_scoring.metrics import StageMetrics
+from clip_scoring.models.calls import Calls, InTurn, SideBySide
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.cosines import cosine, cosines, unit_vector
@@ -29,8 +30,6 @@ from clip_scoring.records import Outcome, Reason, Rejection, Score
 def open_clip(weights: Weights, fingerprint: Fingerprint, options: ComputeOptions) -> ClipScorer:
     """The scorer for the fingerprint; raises SettingsInvalid for what the device cannot do."""
     require_dtype(fingerprint.dtype, options.device)
-    if options.threads is not None:
-        torch.set_num_threads(options.threads)
     if fingerprint.dtype is not Dtype.INT8:
         dtype: torch.dtype = getattr(torch, fingerprint.dtype)
         model = load_model(weights, dtype=dtype, device=options.device)
@@ -39,8 +38,7 @@ def open_clip(weights: Weights, fingerprint: Fingerprint, options: ComputeOption
     from clip_scoring.models.int8.onnx_towers import open_int8  # noqa: PLC0415  # an optional extra
 
     model = load_model(weights, dtype=torch.float32, device=options.device)
-    threads = options.threads or torch.get_num_threads()
-    towers = open_int8(model, cache=options.cache, name=weights.weights_sha256, threads=threads)
+    towers = open_int8(model, cache=options.cache, name=weights.weights_sha256)
     return ClipScorer(weights, fingerprint, towers, options, float32=model)
 
 
@@ -75,17 +73,24 @@ class ClipScorer:
         self._dimensions = embedding_dimensions(weights)
         self._float32 = float32
         self._redone = 0
+        self._calls: Calls = (
+            SideBySide(options.threads or torch.get_num_threads())
+            if kind(options.device) == "cpu"
+            else InTurn()
+        )
         self._images: Embedder[bytes, Pixels] = Embedder(
             "images",
             self._encode_images,
             shape=lambda _: 0,
             device_batch_size=towers.image_device_batch_size,
+            calls=self._calls,
         )
         self._captions: Embedder[Tokens, Tokens] = Embedder(
             "captions",
             self._encode_captions,
             shape=self._tokenizer.length if towers.lengths_apart else lambda _: 0,
             device_batch_size=towers.caption_device_batch_size,
+            calls=self._calls,
         )
 
     def drain_metrics(self) -> StageMetrics:
@@ -101,20 +106,17 @@ class ClipScorer:
         self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]
     ) -> list[Outcome]:
         """Similarity of `images[i]` and `captions[i]`; None holds the place of a rejected pair."""
-        tokens = iter(self._tokenizer.tokenize([each for each in captions if each is not None]))
-        placed = [None if each is None else next(tokens) for each in captions]
+        texts = self._tokens_in_place(captions)
         with self._alive():
             by_digest = self._images.embeddings(
                 [(image.digest, image.pixels) for image in images if image is not None]
             )
-            by_tokens = self._captions.embeddings(
-                [(text, text) for text in placed if text is not None]
-            )
+            by_tokens = self._captions.embeddings([(text, text) for text in texts if text])
             return [
-                Rejection(Reason.NON_FINITE)  # nobody asks for it
-                if image is None or text is None
-                else self._outcome(image, text, by_digest[image.digest], by_tokens[text])
-                for image, text in zip(images, placed, strict=True)
+                self._outcome(image, text, by_digest[image.digest], by_tokens[text])
+                if image and text
+                else Rejection(Reason.NON_FINITE)  # nobody asks for it
+                for image, text in zip(images, texts, strict=True)
             ]
 
     @torch.inference_mode()
@@ -167,28 +169,41 @@ class ClipScorer:
             return Rejection(Reason.OUT_OF_MEMORY, "not even alone")
         similarity = cosine(seen, read)
         if not np.isfinite(similarity):
-            similarity = self._redo(image, text)
+            redone = self._redone_in_float32(image, text)
+            if redone is None:
+                return Rejection(Reason.OUT_OF_MEMORY, "not even alone, in float32")
+            similarity = redone
         if not np.isfinite(similarity):
             return Rejection(Reason.NON_FINITE, "in float32 as well")
         return Score(similarity, text.cut)
 
-    def _redo(self, image: DecodedImage, text: Tokens) -> float:
-        """The pair alone in float32; NaN when that does not fit into memory."""
+    def _redone_in_float32(self, image: DecodedImage, text: Tokens) -> float | None:
+        """The similarity of the pair alone in float32; None when that does not fit into memory."""
         self._redone += 1
         towers = TorchTowers(self.float32_model)
-        try:
+
+        def redo(pair: tuple[DecodedImage, Tokens]) -> float:
+            image, text = pair
             seen = towers.encode_images(self._normalise([image.pixels], 1))
             read = towers.encode_captions(*self._tokenizer.padded([text], 1))
+            return cosine(seen[0].cpu().numpy(), read[0].cpu().numpy())
+
+        try:
+            return self._calls.run(redo, [(image, text)])[0]
         except RuntimeError as failed:
             if not out_of_memory(failed):
                 raise
-            return float("nan")
-        return cosine(seen[0].cpu().numpy(), read[0].cpu().numpy())
+        return None
 
     def _units(self, embeddings: Sequence[Embedding | None]) -> NDArray[np.float32]:
         missing = np.full(self._dimensions, np.nan, np.float32)
         rows = [missing if each is None else unit_vector(each) for each in embeddings]
         return np.stack(rows) if rows else np.empty((0, self._dimensions), np.float32)
+
+    def _tokens_in_place(self, captions: Sequence[str | None]) -> list[Tokens | None]:
+        """The tokens of each caption, None where there is none."""
+        tokens = iter(self._tokenizer.tokenize([text for text in captions if text is not None]))
+        return [None if text is None else next(tokens) for text in captions]
 
     def _encode_images(self, images: Sequence[Pixels], rows: int) -> torch.Tensor:
         return self._towers.encode_images(self._normalise(images, rows))

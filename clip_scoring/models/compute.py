@@ -10,11 +10,11 @@ from clip_scoring.settings.environment import USUAL_CACHE
 
 @dataclass(frozen=True, slots=True)
 class ComputeOptions:
-    """How the towers are run; nothing of it is part of the fingerprint.
+    """How the towers are run on a device; nothing of it is part of the fingerprint.
 
-    `threads` of torch on a CPU, None leaves them to torch; `compiled` by torch.compile. Both choose
-    kernels as the kind of device does: between two choices similarities are equal within a
-    tolerance.
+    On a CPU `threads` calls are made at once, each on one core, so their number changes no bit;
+    None takes as many as torch would. `compiled` by torch.compile chooses kernels as the kind of
+    device does: with it and without, similarities are equal within a tolerance.
     """
 
     device: str = "cpu"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from itertools import chain
 from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from clip_scoring.metrics import StageMetrics
+from clip_scoring.models.calls import Calls
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -44,9 +46,11 @@ class Embedder(Generic[K, T]):
         *,
         shape: Callable[[T], Hashable],
         device_batch_size: int,
+        calls: Calls,
         kept: int = _KEPT,
     ) -> None:
         self._name = name
+        self._calls = calls
         self._encode = encode
         self._shape = shape
         self._rows = self._device_batch_size = device_batch_size
@@ -91,38 +95,51 @@ class Embedder(Generic[K, T]):
         alike: dict[Hashable, list[K]] = defaultdict(list)
         for key, content in missing.items():
             alike[self._shape(content)].append(key)
-        found: dict[K, torch.Tensor | None] = {}
-        for keys in alike.values():
-            self._encode_alike(keys, missing, found)
-        # One copy from the device for all of them: each would wait for everything before it.
-        there = [each for each in found.values() if each is not None]
-        here = iter(torch.cat(there).cpu().numpy() if there else ())
-        return {key: None if each is None else next(here) for key, each in found.items()}
+        waiting = deque(alike.values())
+        encoded: dict[K, torch.Tensor | None] = {}
+        while waiting:
+            groups = self._next_groups(waiting)
+            failed = self._encode_groups(groups, missing, encoded)
+            if not failed:
+                self._grow_back(len(groups))
+            elif self._back_off():
+                waiting.extendleft(reversed(failed))
+            else:
+                encoded.update(dict.fromkeys(chain.from_iterable(failed)))
+        return _copied(encoded)
 
-    def _encode_alike(
-        self, keys: Sequence[K], contents: Mapping[K, T], found: dict[K, torch.Tensor | None]
-    ) -> None:
-        at = 0
-        while at < len(keys):
-            group = keys[at : at + self._rows]
-            rows = self._attempt([contents[key] for key in group])
-            if rows is None and self._back_off():
-                continue
-            found.update(
-                {key: None if rows is None else rows[i : i + 1] for i, key in enumerate(group)}
-            )
-            at += len(group)
+    def _encode_groups(
+        self,
+        groups: Sequence[list[K]],
+        contents: Mapping[K, T],
+        encoded: dict[K, torch.Tensor | None],
+    ) -> list[list[K]]:
+        """One call for each group; returns those that did not fit into memory."""
+        calls = [[contents[key] for key in keys] for keys in groups]
+        done = list(zip(groups, self._calls.run(self._attempt, calls), strict=True))
+        for keys, rows in done:
+            if rows is not None:
+                encoded.update((key, rows[at : at + 1]) for at, key in enumerate(keys))
+        return [keys for keys, rows in done if rows is None]
+
+    def _next_groups(self, waiting: deque[list[K]]) -> list[list[K]]:
+        """What is encoded at once; while memory is short, one call at a time."""
+        most = self._calls.at_once if self._rows == self._device_batch_size else 1
+        groups: list[list[K]] = []
+        while waiting and len(groups) < most:
+            keys = waiting.popleft()
+            groups.append(keys[: self._rows])
+            if rest := keys[self._rows :]:
+                waiting.appendleft(rest)
+        return groups
 
     def _attempt(self, contents: Sequence[T]) -> torch.Tensor | None:
         """One call; None when it ran out of memory, all that it held being free again."""
         try:
-            rows = self._encode(contents, self._rows)
+            return self._encode(contents, self._rows)
         except (RuntimeError, MemoryError) as failed:
             if not out_of_memory(failed):
                 raise
-        else:
-            self._grow_back()
-            return rows
         return None
 
     def _back_off(self) -> bool:
@@ -137,13 +154,20 @@ class Embedder(Generic[K, T]):
         self._rows //= 2
         return True
 
-    def _grow_back(self) -> None:
-        self._good_calls += 1
+    def _grow_back(self, good_calls: int) -> None:
+        self._good_calls += good_calls
         if self._rows == self._device_batch_size or self._good_calls < _GOOD_CALLS:
             return
         self._rows, self._good_calls = min(2 * self._rows, self._device_batch_size), 0
         if self._rows == self._device_batch_size:
             self._kept.clear()
+
+
+def _copied(encoded: Mapping[K, torch.Tensor | None]) -> dict[K, Embedding | None]:
+    """The rows on the host: one copy for all of them, since each waits for all before it."""
+    there = [rows for rows in encoded.values() if rows is not None]
+    here = iter(torch.cat(there).cpu().numpy() if there else ())
+    return {key: None if rows is None else next(here) for key, rows in encoded.items()}
 
 
 def out_of_memory(failed: BaseException) -> bool:

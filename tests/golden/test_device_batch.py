@@ -31,6 +31,7 @@ from clip_scoring.records import Outcome, Score
 from tests.golden.test_parity import images, png
 
 BATCH_SIZES = (1, 3, 4, 8, 64, 512)
+THREADS = (1, 2, 3, 8)
 PAIRS = 9
 WORDS = ("red", "circle", "blue", "square", "left", "of", "star", "on", "a", "wall")
 PLAIN = {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41",
@@ -103,6 +104,12 @@ def in_every_way(
             scorer = ClipScorer(weights, fingerprint, towers, ComputeOptions())
             found = batched(scorer, given[::step], size)[::step]
             yield f"{size}, order {step}", found, set(towers.calls)
+    for threads in THREADS:
+        RecordingTowers.calls.clear()
+        scorer = ClipScorer(
+            weights, fingerprint, RecordingTowers(model), ComputeOptions(threads=threads)
+        )
+        yield f"{threads} threads", batched(scorer, given, PAIRS), set(RecordingTowers.calls)
 
 
 def judge(middling: str, instructions: str) -> None:
@@ -151,7 +158,7 @@ def dtypes(instructions: str) -> list[Dtype]:
 
 
 @pytest.mark.parametrize("instructions", instruction_sets())
-def test_no_batch_size_order_or_neighbour_changes_a_bit_or_the_shape_of_a_call(
+def test_no_batch_size_order_neighbour_or_thread_changes_a_bit_or_the_shape_of_a_call(
     instructions: str, middling: Path
 ) -> None:
     program = f"from {__name__} import judge; judge({str(middling)!r}, {instructions!r})"
@@ -165,7 +172,7 @@ def test_no_batch_size_order_or_neighbour_changes_a_bit_or_the_shape_of_a_call(
     assert len(judged) == len(dtypes(instructions)) + (instructions == "the widest")
     for what, ((_, bits_of_first, calls_of_first), *others) in judged.items():
         assert len(set(bits_of_first)) == PAIRS, what
-        assert len(others) == 2 * len(BATCH_SIZES) - 1, what
+        assert len(others) == 2 * len(BATCH_SIZES) + len(THREADS) - 1, what
         for way, found, calls in others:
             assert calls == calls_of_first, (what, way)
             assert found == bits_of_first, (what, way)

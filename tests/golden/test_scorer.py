@@ -10,6 +10,7 @@ import torch
 
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Tier
+from clip_scoring.models import clip
 from clip_scoring.models.clip import ClipScorer, open_clip
 from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.towers import TorchTowers, load_model
@@ -60,7 +61,7 @@ CAPTIONS = [caption(seed) for seed in range(24)]
 def scorer(towers: TorchTowers | None = None) -> ClipScorer:
     if towers is None:
         return open_clip(TINY, EXACT, ComputeOptions())
-    return ClipScorer(TINY, EXACT, towers, ComputeOptions())
+    return ClipScorer(TINY, EXACT, towers, ComputeOptions(threads=1))
 
 
 def values(outcomes: list[Outcome]) -> list[float]:
@@ -104,13 +105,9 @@ def test_what_was_encoded_before_gives_the_same_bytes(expected: list[float]) -> 
 
 
 def test_the_number_of_threads_changes_no_byte(expected: list[float]) -> None:
-    before = torch.get_num_threads()
-    try:
-        for threads in (1, 2):
-            of_threads = open_clip(TINY, EXACT, ComputeOptions(threads=threads))
-            assert values(of_threads.score(IMAGES, CAPTIONS)) == expected
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 2, 3):
+        of_threads = open_clip(TINY, EXACT, ComputeOptions(threads=threads))
+        assert values(of_threads.score(IMAGES, CAPTIONS)) == expected
 
 
 def test_less_memory_makes_smaller_calls_and_all_but_equal_similarities(
@@ -148,6 +145,21 @@ def test_a_pair_without_direction_in_float32_too_is_rejected(
     )
     (found,) = hopeless.score(IMAGES[:1], CAPTIONS[:1])
     assert found == Rejection(Reason.NON_FINITE, "in float32 as well")
+
+
+def test_a_pair_whose_second_try_in_float32_does_not_fit_is_rejected_for_want_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_memory(self: TorchTowers, pixels: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("full")
+
+    doubtful = scorer(FaultyTowers(nan_rows=frozenset({0})))
+    doubtful.score(IMAGES[1:2], CAPTIONS[:1])
+    monkeypatch.setattr(
+        clip, "TorchTowers", type("Full", (TorchTowers,), {"encode_images": no_memory})
+    )
+    (found,) = doubtful.score(IMAGES[:1], CAPTIONS[:1])
+    assert found == Rejection(Reason.OUT_OF_MEMORY, "not even alone, in float32")
 
 
 def test_a_dead_device_ends_the_work_instead_of_shrinking_the_batch() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from clip_scoring.models.calls import Calls, InTurn, SideBySide
 from clip_scoring.models.embeddings import Embedder, out_of_memory
 
 
@@ -27,8 +28,17 @@ class Tower:
         return embeddings
 
 
-def embedder(tower: Tower, *, rows: int = 4, kept: int = 100) -> Embedder[int, int]:
-    return Embedder("images", tower, shape=lambda n: n % 2, device_batch_size=rows, kept=kept)
+def embedder(
+    tower: Tower, *, rows: int = 4, kept: int = 100, calls: Calls | None = None
+) -> Embedder[int, int]:
+    return Embedder(
+        "images",
+        tower,
+        shape=lambda n: n % 2,
+        device_batch_size=rows,
+        calls=calls or InTurn(),
+        kept=kept,
+    )
 
 
 def encode(under_test: Embedder[int, int], *numbers: int) -> list[float | None]:
@@ -130,6 +140,23 @@ def test_what_is_not_finite_is_not_kept() -> None:
     assert len(tower.calls) == 2
 
 
+def test_calls_side_by_side_give_each_content_its_own_row() -> None:
+    tower = Tower()
+    under_test = embedder(tower, calls=SideBySide(3))
+    numbers = range(1, 60)
+    assert encode(under_test, *numbers) == list(numbers)
+    assert {rows for _, rows in tower.calls} == {4}
+    assert len(tower.calls) == 8 + 8
+
+
+def test_what_does_not_fit_side_by_side_is_tried_alone_in_fewer_rows() -> None:
+    tower = Tower(fits=2)
+    under_test = embedder(tower, calls=SideBySide(3))
+    assert encode(under_test, *range(2, 26, 2)) == list(range(2, 26, 2))
+    assert [contents for contents, _ in tower.calls] == [[n, n + 2] for n in range(2, 26, 4)]
+    assert under_test.drain_metrics().counts["oom_backoffs"] == 1
+
+
 @pytest.mark.parametrize(
     ("failed", "short"),
     [
@@ -154,4 +181,4 @@ def test_other_errors_pass_through() -> None:
         raise RuntimeError("shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="shapes"):
-        Embedder("images", broken, shape=lambda n: 0, device_batch_size=4).embeddings([(1, 1)])
+        embedder(broken).embeddings([(1, 1)])  # type: ignore[arg-type]

@@ -24,6 +24,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
 from clip_scoring.errors import SettingsInvalid, WeightsInvalid
 from clip_scoring.images.decode import decode
+from clip_scoring.models.calls import SideBySide
 from clip_scoring.models.int8 import graph as int8_graph
 from clip_scoring.models.int8 import onnx_towers as int8
 from clip_scoring.models.int8.onnx_towers import Int8Towers, open_int8
@@ -91,7 +92,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def towers(model: Any, cache: Path) -> Int8Towers:
-    return open_int8(model, cache=cache, name="small", threads=1)
+    return open_int8(model, cache=cache, name="small")
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_the_embedded_weights_keep_their_similarities(tmp_path: Path) -> None:
         [caption_of(each, rng) for each in scenes], padding=True, return_tensors="pt"
     )
     ids, mask = text["input_ids"], text["attention_mask"]
-    towers = open_int8(tiny, cache=tmp_path, name=weights.weights_sha256, threads=1)
+    towers = open_int8(tiny, cache=tmp_path, name=weights.weights_sha256)
     ours = table(towers.encode_images(seen), towers.encode_captions(ids, mask))
     off = (ours - table(*exact(tiny, seen, ids, mask))).abs()
     assert off.max() < 2e-2
@@ -133,7 +134,7 @@ def test_the_embedded_weights_keep_their_similarities(tmp_path: Path) -> None:
 )
 def test_random_weights_keep_their_similarities(text: dict[str, object], tmp_path: Path) -> None:
     model, (ids, mask) = small(**text), captions(3, 20, 7, 12, 7)
-    towers = open_int8(model, cache=tmp_path, name="any", threads=1)
+    towers = open_int8(model, cache=tmp_path, name="any")
     seen, read = exact(model, pixels(5), ids, mask)
     ours, theirs = towers.encode_images(pixels(5)), towers.encode_captions(ids, mask)
     assert torch.cosine_similarity(ours, seen).min() > 0.998
@@ -175,18 +176,21 @@ def test_a_caption_is_pooled_at_its_first_end(towers: Int8Towers) -> None:
 
 
 def test_pooling_at_padding_is_refused(tmp_path: Path) -> None:
-    towers = open_int8(small(eos_token_id=2), cache=tmp_path, name="old", threads=1)
+    towers = open_int8(small(eos_token_id=2), cache=tmp_path, name="old")
     ids, mask = captions(5, padded=8)
     ids[0, 4] = 58
     with pytest.raises(WeightsInvalid, match="pooled at padding"):
         towers.encode_captions(ids, mask)
 
 
-def test_the_number_of_threads_changes_no_bit(model: Any, towers: Int8Towers, cache: Path) -> None:
-    many = open_int8(model, cache=cache, name="small", threads=3)
+def test_calls_side_by_side_change_no_bit(towers: Int8Towers) -> None:
     ids, mask = captions(*range(2, 20))
-    assert torch.equal(many.encode_images(pixels(18)), towers.encode_images(pixels(18)))
-    assert torch.equal(many.encode_captions(ids, mask), towers.encode_captions(ids, mask))
+    alone = towers.encode_images(pixels(18)), towers.encode_captions(ids, mask)
+    calls = SideBySide(3)
+    for seen in calls.run(towers.encode_images, [pixels(18)] * 6):
+        assert torch.equal(seen, alone[0])
+    for read in calls.run(lambda rows: towers.encode_captions(rows, mask), [ids] * 6):
+        assert torch.equal(read, alone[1])
 
 
 def test_sums_of_the_largest_products_do_not_overflow() -> None:
@@ -213,7 +217,7 @@ from clip_scoring.models.int8.onnx_towers import open_int8
 model = small()
 print("ready", flush=True)
 sys.stdin.readline()
-towers = open_int8(model, cache=Path(sys.argv[1]), name="small", threads=1)
+towers = open_int8(model, cache=Path(sys.argv[1]), name="small")
 bits = [towers.encode_images(pixels(5)), towers.encode_captions(*captions(3, 9, 20))]
 print(*(sha256(each.numpy().tobytes()).hexdigest() for each in bits))
 """
@@ -255,7 +259,7 @@ def test_a_second_opening_exports_nothing_and_says_so(
 ) -> None:
     monkeypatch.setattr(int8, "image_graph", no_export)
     caplog.set_level(logging.INFO, "clip_scoring")
-    open_int8(model, cache=exported.parent, name="small", threads=1)
+    open_int8(model, cache=exported.parent, name="small")
     assert caplog.messages == [f"int8 towers: read from {exported}"]
 
 
@@ -263,7 +267,7 @@ def test_an_export_is_announced_and_its_end_has_seconds_and_path(
     model: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "clip_scoring")
-    open_int8(model, cache=tmp_path / "new" / "cache", name="small", threads=1)
+    open_int8(model, cache=tmp_path / "new" / "cache", name="small")
     (folder,) = (tmp_path / "new" / "cache").iterdir()
     begun, ended = caplog.messages
     assert begun == f"int8 towers: exporting to {folder}"
@@ -277,7 +281,7 @@ def test_the_folder_names_the_weights_and_every_version(exported: Path) -> None:
 
 
 def test_other_weights_have_a_folder_of_their_own(model: Any, exported: Path) -> None:
-    open_int8(model, cache=exported.parent, name="other", threads=1)
+    open_int8(model, cache=exported.parent, name="other")
     assert len(list(exported.parent.iterdir())) == 2
 
 
@@ -302,7 +306,7 @@ def test_a_damaged_export_is_made_anew(
 ) -> None:
     before = {each.name: each.read_bytes() for each in exported.iterdir()}
     damage(exported / name)
-    again = open_int8(model, cache=exported.parent, name="small", threads=1)
+    again = open_int8(model, cache=exported.parent, name="small")
     assert {each.name: each.read_bytes() for each in exported.iterdir()} == before
     assert list(exported.parent.iterdir()) == [exported]
     assert torch.equal(again.encode_images(pixels(2)), towers.encode_images(pixels(2)))
@@ -311,7 +315,7 @@ def test_a_damaged_export_is_made_anew(
 def test_a_file_in_place_of_the_export_gives_way(model: Any, exported: Path) -> None:
     shutil.rmtree(exported)
     exported.write_text("")
-    open_int8(model, cache=exported.parent, name="small", threads=1)
+    open_int8(model, cache=exported.parent, name="small")
     assert (exported / "images.onnx").is_file()
 
 
@@ -323,14 +327,14 @@ def test_a_full_disk_leaves_nothing_behind(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SettingsInvalid, match="No space left"):
-        open_int8(model, cache=tmp_path, name="small", threads=1)
+        open_int8(model, cache=tmp_path, name="small")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_cache_that_is_no_folder_is_named(model: Any, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
     with pytest.raises(SettingsInvalid, match="cache"):
-        open_int8(model, cache=tmp_path / "cache", name="small", threads=1)
+        open_int8(model, cache=tmp_path / "cache", name="small")
 
 
 @pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])
@@ -344,7 +348,7 @@ def test_without_the_extra_the_error_says_what_to_install(
 
     monkeypatch.setattr(int8_graph, "import_module", imported)
     with pytest.raises(SettingsInvalid, match=r"pip install 'clip-scoring\[int8\]'"):
-        open_int8(model, cache=tmp_path, name="small", threads=1)
+        open_int8(model, cache=tmp_path, name="small")
 
 
 def test_importing_the_module_loads_neither_onnx_nor_its_runtime() -> None:
@@ -372,7 +376,7 @@ def test_weights_that_int8_would_spoil_are_refused_and_not_kept(
     model = small()
     spoil(model)
     with pytest.raises(WeightsInvalid, match="text tower do not survive int8: cosine"):
-        open_int8(model, cache=tmp_path, name="spoilt", threads=1)
+        open_int8(model, cache=tmp_path, name="spoilt")
     assert not list(tmp_path.iterdir())
 
 
@@ -381,13 +385,13 @@ def test_weights_that_are_no_numbers_are_refused(value: str, tmp_path: Path) -> 
     model = small()
     model.text_projection.weight.data[3, 4] = float(value)
     with pytest.raises(WeightsInvalid, match="NaN or infinity"):
-        open_int8(model, cache=tmp_path, name="undefined", threads=1)
+        open_int8(model, cache=tmp_path, name="undefined")
 
 
 def test_another_architecture_is_refused(tmp_path: Path) -> None:
     other = SimpleNamespace(config=SimpleNamespace(model_type="siglip"))
     with pytest.raises(SettingsInvalid, match="these are 'siglip'"):
-        open_int8(other, cache=tmp_path, name="other", threads=1)
+        open_int8(other, cache=tmp_path, name="other")
 
 
 def test_blank_captions_beside_a_caption_change_no_bit(towers: Int8Towers) -> None:
@@ -401,7 +405,7 @@ def test_blank_captions_beside_a_caption_change_no_bit(towers: Int8Towers) -> No
 
 def test_an_activation_without_int8_form_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsInvalid, match="hidden_act 'relu' has no int8 form"):
-        open_int8(small(hidden_act="relu"), cache=tmp_path, name="relu", threads=1)
+        open_int8(small(hidden_act="relu"), cache=tmp_path, name="relu")
 
 
 def test_checking_an_export_leaves_the_random_numbers_of_the_process_alone(
@@ -410,5 +414,5 @@ def test_checking_an_export_leaves_the_random_numbers_of_the_process_alone(
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    open_int8(model, cache=tmp_path, name="small", threads=1)
+    open_int8(model, cache=tmp_path, name="small")
     assert torch.equal(torch.rand(3), expected)

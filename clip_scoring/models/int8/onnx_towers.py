@@ -63,7 +63,7 @@ class Int8Towers:
         return torch.stack([encoded_rows[place] for place in range(len(ids))])
 
 
-def open_int8(model: Any, *, cache: Path, name: str, threads: int) -> Int8Towers:
+def open_int8(model: Any, *, cache: Path, name: str) -> Int8Towers:
     """The towers of `model` (a `CLIPModel`, float32, on the CPU) in int8, from `cache` if there.
 
     `name` is the SHA-256 of the weights. Raises SettingsInvalid where the extra `int8` is not
@@ -76,11 +76,11 @@ def open_int8(model: Any, *, cache: Path, name: str, threads: int) -> Int8Towers
     folder = cache / _folder_name(name, runtime)
     if (files := read_export(folder, {_IMAGES, _CAPTIONS})) is not None:
         log.info("int8 towers: read from %s", folder)
-        return _towers(runtime, model, files, threads=threads)
+        return _towers(runtime, model, files)
     started = time.monotonic()
     log.info("int8 towers: exporting to %s", folder)
     files = {_IMAGES: image_graph(model), _CAPTIONS: caption_graph(model)}
-    towers = _towers(runtime, model, files, threads=threads)
+    towers = _towers(runtime, model, files)
     _check(towers, model)
     publish_export(files, folder)
     log.info("int8 towers: exported in %.1f s to %s", time.monotonic() - started, folder)
@@ -93,13 +93,11 @@ def _folder_name(name: str, runtime: Any) -> str:
     return "-".join(["int8", name, *versions, str(_FORMAT)])
 
 
-def _towers(runtime: Any, model: Any, files: Mapping[str, bytes], *, threads: int) -> Int8Towers:
+def _towers(runtime: Any, model: Any, files: Mapping[str, bytes]) -> Int8Towers:
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1  # in the thread that calls; calls run side by side
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # A waiting thread that spins takes the core from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     images, captions = (
         runtime.InferenceSession(files[each], options, providers=["CPUExecutionProvider"])
         for each in (_IMAGES, _CAPTIONS)
