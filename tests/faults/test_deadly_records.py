@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from tests.support.warm import WarmCommand
 from tests.support.world import World
 
 REPOSITORY = Path(__file__).parents[2]
@@ -38,11 +37,12 @@ def test_a_record_that_kills_its_decoder_is_rejected_and_the_rest_is_scored(
         "CLIP_SCORING_DATABASE_URL": database,
         "CLIP_SCORING_SOURCES": str(sources_file(tmp_path)),
     }
-    command = (
-        sys.executable, "-m", "clip_scoring", "run", "--day", "2026-01-01", "--run-key", "deadly",
-        "--batch-size", "8",
+    command = WarmCommand(
+        "run", "--day", "2026-01-01", "--run-key", "deadly", "--batch-size", "8",
+        env=environment, folder=tmp_path,
     )  # fmt: skip
-    ended = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    ended = command.ended()
+    command.close()
     assert ended.returncode == 0, ended.stderr
     assert world.sql("SELECT record_key::int, reason FROM clip.rejection ORDER BY 1") == [
         (key, "image_decoder_crashed") for key in sorted(deadly)

@@ -6,8 +6,9 @@ import os
 import random
 import signal
 import subprocess
-import sys
-import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ from clip_scoring.database import sink as postgres_sink
 from clip_scoring.database.sink import PostgresSink
 from clip_scoring.errors import ShardLost
 from clip_scoring.records import Record, Score
+from tests.support.warm import WarmCommand, await_event
 from tests.support.world import NOTHING, World
 
-REPOSITORY = Path(__file__).parents[2]
 SCORES = "SELECT record_key, encode(float4send(similarity), 'hex') FROM clip.score ORDER BY 1"
 RECORDS = 120
+Start = Callable[..., WarmCommand]
 
 
 @pytest.fixture
@@ -43,56 +45,54 @@ def environment(world: World, database: str, tmp_path: Path, sources_file) -> di
     }
 
 
-def worker(environment: dict[str, str], run_key: str, *more: str) -> subprocess.Popen[str]:
-    """`clip-scoring run` in small batches, in a process of its own."""
-    command = (
-        sys.executable, "-m", "clip_scoring", "run", "--day", "2026-01-01", "--run-key", run_key,
-        "--batch-size", "4", "--shard-size", "60", *more,
-    )  # fmt: skip
-    return subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+@pytest.fixture
+def worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts `clip-scoring run` in small batches, in a process of its own."""
+    with ExitStack() as ending:
+        numbers = count()
+
+        def start(run_key: str, *more: str) -> WarmCommand:
+            folder = tmp_path / f"worker {next(numbers)}"
+            folder.mkdir()
+            started = WarmCommand(
+                "run", "--day", "2026-01-01", "--run-key", run_key,
+                "--batch-size", "4", "--shard-size", "60", *more,
+                env=environment, folder=folder,
+            )  # fmt: skip
+            ending.callback(started.close)
+            return started
+
+        yield start
 
 
 def committed(world: World) -> int:
     return int(str(world.sql("SELECT coalesce(sum(scored + rejected), 0) FROM clip.shard")[0][0]))
 
 
-def kill_after(world: World, process: subprocess.Popen[str], outcomes: int) -> None:
+def kill_after(world: World, running: WarmCommand, outcomes: int) -> None:
     """SIGKILL as soon as so many outcomes are committed; the batch in flight is lost."""
-    deadline = time.monotonic() + 60
-    while committed(world) < outcomes:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    await_event(lambda: committed(world) >= outcomes, f"commit of {outcomes}", running)
+    running.signal(signal.SIGKILL)
+    assert running.ended().returncode == -signal.SIGKILL
+
+
+def assert_complete(ended: subprocess.CompletedProcess[str]) -> None:
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "planned 120  scored 108  rejected 12  pending 0"
 
 
 def test_three_kills_leave_the_bytes_and_counters_of_an_unbroken_run(
-    world: World, environment: dict[str, str]
+    world: World, worker: Start
 ) -> None:
-    unbroken = worker(environment, "unbroken")
-    output, errors = unbroken.communicate(timeout=120)
-    assert unbroken.returncode == 0, errors
-    assert output.splitlines()[-1] == "planned 120  scored 108  rejected 12  pending 0"
+    assert_complete(worker("unbroken").ended())
     expected = world.sql(SCORES)
     world.sql("TRUNCATE clip.score, clip.rejection, clip.shard, clip.run RESTART IDENTITY CASCADE")
     world.watch_offsets()
 
     for outcomes in (4, 40, 76):
-        kill_after(world, worker(environment, "killed"), outcomes)
+        kill_after(world, worker("killed"), outcomes)
         world.check_invariants()
-    last = worker(environment, "killed")
-    output, errors = last.communicate(timeout=120)
-    assert last.returncode == 0, errors
-    assert output.splitlines()[-1] == "planned 120  scored 108  rejected 12  pending 0"
+    assert_complete(worker("killed").ended())
 
     assert world.sql(SCORES) == expected
     assert world.sql("SELECT sum(scored), sum(rejected) FROM offset_history") == [(108, 12)]
@@ -100,43 +100,30 @@ def test_three_kills_leave_the_bytes_and_counters_of_an_unbroken_run(
     world.check_invariants()
 
 
-def test_a_stopped_twin_that_wakes_up_late_writes_nothing(
-    world: World, environment: dict[str, str]
-) -> None:
+def test_a_stopped_twin_that_wakes_up_late_writes_nothing(world: World, worker: Start) -> None:
     world.watch_offsets()
-    zombie = worker(environment, "twins")
-    deadline = time.monotonic() + 60
-    while committed(world) < 8:
-        assert zombie.poll() is None, zombie.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    zombie.send_signal(signal.SIGSTOP)
+    zombie = worker("twins")
+    await_event(lambda: committed(world) >= 8, "commit of 8", zombie)
+    zombie.signal(signal.SIGSTOP)
     world.sql("UPDATE clip.shard SET lease_until = now() - interval '1 second'")
-    twin = worker(environment, "twins")
-    _, errors = twin.communicate(timeout=120)
-    assert twin.returncode == 0, errors
-    zombie.send_signal(signal.SIGCONT)
-    zombie.communicate(timeout=120)
+    twin = worker("twins").ended()
+    assert twin.returncode == 0, twin.stderr
+    zombie.signal(signal.SIGCONT)
+    zombie.ended()
     assert world.sql("SELECT sum(scored), sum(rejected) FROM offset_history") == [(108, 12)]
     world.check_invariants()
 
 
 def test_two_workers_share_a_run_and_the_shards_of_one_that_dies(
-    world: World, environment: dict[str, str]
+    world: World, worker: Start
 ) -> None:
     world.watch_offsets()
-    together = [worker(environment, "shared", "--shard-size", "12") for _ in range(2)]
-    deadline = time.monotonic() + 120
+    first, second = [worker("shared", "--shard-size", "12") for _ in range(2)]
     both_at_work = "SELECT count(DISTINCT worker) FROM clip.shard WHERE epoch > 0"
-    while world.sql(both_at_work) != [(2,)]:
-        assert all(each.poll() is None for each in together)
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    together[0].send_signal(signal.SIGKILL)
-    together[0].communicate()
-    output, errors = together[1].communicate(timeout=120)
-    assert together[1].returncode == 0, errors
-    assert output.splitlines()[-1] == "planned 120  scored 108  rejected 12  pending 0"
+    await_event(lambda: world.sql(both_at_work) == [(2,)], "second worker", first, second)
+    first.signal(signal.SIGKILL)
+    first.ended()
+    assert_complete(second.ended())
     assert world.sql("SELECT sum(scored), sum(rejected) FROM offset_history") == [(108, 12)]
     world.check_invariants()
 

@@ -81,7 +81,8 @@ def dying(owner: object, name: str, point: str, *, after: bool = False) -> None:
     setattr(owner, name, called)
 
 
-if __name__ == "__main__":
+def run(arguments: Sequence[str] | None = None) -> int:
+    """The command line without a model, in this process, which ends with it."""
     files.Scorer = PretendScorer  # type: ignore[misc,assignment]
     dying(files.Journal, "append", "write")
     dying(files.Journal, "append", "written", after=True)
@@ -91,4 +92,8 @@ if __name__ == "__main__":
     dying(os, "replace", "renamed", after=True)
     dying(files.Journal, "discard", "discard")
     dying(files.Journal, "note_output", "noted", after=True)
-    sys.exit(main())
+    return main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

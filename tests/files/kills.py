@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from time import monotonic
 
-from tests.files.fake import DIE_AT, REPOSITORY
+from tests.files.fake import DIE_AT, REPOSITORY, run
+from tests.support.warm import WarmCommand
 
 ROWS = 60_000
 BATCH, COMMIT = 64, 640
@@ -38,14 +39,20 @@ def pairs_file(folder: Path, rows: int = ROWS, *, rejected: bool = True) -> Path
         stream.write("id,url,caption\n")
         for number in range(rows):
             bad = rejected and number % 100 == 7
-            stream.write(f"{number:08},{'timeout' if bad else f'{number}.jpg'},caption {number}\n")
+            stream.write(
+                f"{number:08},https://h/{'timeout' if bad else f'{number}.jpg'},caption {number}\n"
+            )
     return path
 
 
 def command(path: Path, *options: str) -> list[str]:
-    """The command line with a pretended scorer."""
+    """The command line with a pretended scorer, from nothing."""
+    return [sys.executable, "-m", "tests.files.fake", *arguments(path, *options)]
+
+
+def arguments(path: Path, *options: str) -> list[str]:
     own = ("--batch-size", str(BATCH), "--commit-every", str(COMMIT), "--quiet")
-    return [sys.executable, "-m", "tests.files.fake", "score", str(path), *own, *options]
+    return ["score", str(path), *own, *options]
 
 
 def environment(die_at: str = "") -> dict[str, str]:
@@ -55,16 +62,16 @@ def environment(die_at: str = "") -> dict[str, str]:
 def call(path: Path, *options: str, die_at: str = "", kill_after: float | None = None) -> Ended:
     """One call, which kills itself where it is told to, or is killed after so many seconds."""
     started = monotonic()
-    running = subprocess.Popen(
-        command(path, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment(die_at), cwd=REPOSITORY,
-    )  # fmt: skip
-    try:
-        out, err = running.communicate(timeout=kill_after or 300)
-    except subprocess.TimeoutExpired:
-        running.kill()
-        out, err = running.communicate()
-    return Ended(running.returncode, out, err, monotonic() - started)
+    with TemporaryDirectory() as folder:
+        running = WarmCommand(
+            *arguments(path, *options),
+            env=environment(die_at), folder=Path(folder), program=run,
+        )  # fmt: skip
+        if kill_after is not None and running.running(kill_after):
+            running.signal(signal.SIGKILL)
+        done = running.ended()
+        running.close()
+    return Ended(done.returncode, done.stdout, done.stderr, monotonic() - started)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy import text
@@ -15,21 +15,16 @@ from sqlalchemy.exc import DataError
 from clip_scoring.cli.exit_code import ExitCode
 from clip_scoring.database import schema
 from clip_scoring.database.connection import connect_engine, transaction
+from tests.support.warm import WarmCommand
 from tests.support.world import World
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "clip_scoring", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    with TemporaryDirectory() as folder:
+        running = WarmCommand(*arguments, env={**os.environ, **environment}, folder=Path(folder))
+        done = running.ended()
+        running.close()
+    return done
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
