@@ -9,7 +9,12 @@ if folder := os.environ.get("CLIP_CRASH_POINTS"):
 
     crash_points.wait_for_nightly(Path(folder))
     if {"scheduler", "celery"} & {*sys.orig_argv}:
-        # Tasks are forked from these processes: dozens of them share one import of torch.
+        # Tasks are forked from these processes: dozens of them share what is loaded once.
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
         import clip_scoring.models.clip
+        import clip_scoring.models.reference
         import clip_scoring.nightly.plan
         import clip_scoring.nightly.run  # noqa: F401
+
+        get_checkpoint_conversion_mapping("clip")  # half a second of regular expressions
