@@ -1,7 +1,6 @@
 """The promises that the parts make to each other; every adapter passes one contract suite.
 
-`wiring.py` puts the adapters together: sources from `sources/`, loaders from `images/`, scorers
-from `models/`, sink, planning and runs from `database/`; those in `memory/` are for tests.
+`wiring.py` puts adapters together: of `sources/`, `images/`, `models/` and `database/`.
 """
 
 from __future__ import annotations

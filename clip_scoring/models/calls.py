@@ -9,6 +9,8 @@ from typing import Protocol, TypeVar
 
 import torch
 
+from clip_scoring.models.devices import kind
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -52,6 +54,13 @@ class SideBySide:
     def run(self, call: Callable[[T], R], contents: Sequence[T]) -> list[R]:
         """`call` of each content, in their order; raises what the first failing one raised."""
         return list(self._threads.map(torch.inference_mode()(call), contents))
+
+
+def calls_on(device: str, threads: int | None) -> Calls:
+    """Side by side on a CPU, in as many threads as torch takes where None are asked for."""
+    if kind(device) != "cpu":
+        return InTurn()
+    return SideBySide(threads or torch.get_num_threads())
 
 
 def _take_one_core() -> None:

@@ -65,6 +65,11 @@ class CaptionTokenizer:
         tokenized = self._tokenizer(list(captions), verbose=False)["input_ids"]
         return [self._tokens(ids) for ids in tokenized]
 
+    def tokenize_present(self, captions: Sequence[str | None]) -> list[Tokens | None]:
+        """The tokens of each caption, None where there is none."""
+        tokens = iter(self.tokenize([caption for caption in captions if caption is not None]))
+        return [None if caption is None else next(tokens) for caption in captions]
+
     def length(self, tokens: Tokens) -> int:
         """To how many places the caption is padded."""
         if not self._trims:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from clip_scoring.errors import DeviceLost
 from clip_scoring.fingerprint import Dtype, Fingerprint
 from clip_scoring.metrics import StageMetrics
-from clip_scoring.models.calls import Calls, InTurn, SideBySide
+from clip_scoring.models.calls import calls_on
 from clip_scoring.models.captions import CaptionTokenizer, Tokens
 from clip_scoring.models.compute import ComputeOptions
 from clip_scoring.models.cosines import cosine, cosines, unit_vector
-from clip_scoring.models.devices import kind, require_dtype
+from clip_scoring.models.devices import memory_peaks, require_dtype, shown_name
 from clip_scoring.models.embeddings import Embedder, Embedding, out_of_memory
 from clip_scoring.models.pixels import Normaliser
 from clip_scoring.models.towers import TorchTowers, Towers, embedding_dimensions, load_model
@@ -59,11 +59,7 @@ class ClipScorer:
         float32: Any = None,
     ) -> None:
         self.fingerprint = fingerprint
-        self.device = (
-            torch.cuda.get_device_name(options.device)
-            if kind(options.device) == "cuda"
-            else options.device
-        )
+        self.device = shown_name(options.device)
         self.architecture = weights.architecture
         self._weights = weights
         self._options = options
@@ -73,11 +69,7 @@ class ClipScorer:
         self._dimensions = embedding_dimensions(weights)
         self._float32 = float32
         self._redone = 0
-        self._calls: Calls = (
-            SideBySide(options.threads or torch.get_num_threads())
-            if kind(options.device) == "cpu"
-            else InTurn()
-        )
+        self._calls = calls_on(options.device, options.threads)
         self._images: Embedder[bytes, Pixels] = Embedder(
             "images",
             self._encode_images,
@@ -98,7 +90,7 @@ class ClipScorer:
         redone, self._redone = self._redone, 0
         measures = self._images.drain_metrics() + self._captions.drain_metrics()
         return measures + StageMetrics(
-            counts={"float32_redone": redone}, peaks=self._device_memory()
+            counts={"float32_redone": redone}, peaks=memory_peaks(self._options.device)
         )
 
     @torch.inference_mode()
@@ -106,7 +98,7 @@ class ClipScorer:
         self, images: Sequence[DecodedImage | None], captions: Sequence[str | None]
     ) -> list[Outcome]:
         """Similarity of `images[i]` and `captions[i]`; None holds the place of a rejected pair."""
-        texts = self._tokens_in_place(captions)
+        texts = self._tokenizer.tokenize_present(captions)
         with self._alive():
             by_digest = self._images.embeddings(
                 [(image.digest, image.pixels) for image in images if image is not None]
@@ -163,11 +155,15 @@ class ClipScorer:
         return load_model(self._weights, dtype=torch.float32, device=self._options.device)
 
     def _outcome(
-        self, image: DecodedImage, text: Tokens, seen: Embedding | None, read: Embedding | None
+        self,
+        image: DecodedImage,
+        text: Tokens,
+        of_image: Embedding | None,
+        of_text: Embedding | None,
     ) -> Outcome:
-        if seen is None or read is None:
+        if of_image is None or of_text is None:
             return Rejection(Reason.OUT_OF_MEMORY, "not even alone")
-        similarity = cosine(seen, read)
+        similarity = cosine(of_image, of_text)
         if not np.isfinite(similarity):
             redone = self._redone_in_float32(image, text)
             if redone is None:
@@ -182,14 +178,13 @@ class ClipScorer:
         self._redone += 1
         towers = TorchTowers(self.float32_model)
 
-        def redo(pair: tuple[DecodedImage, Tokens]) -> float:
-            image, text = pair
-            seen = towers.encode_images(self._normalise([image.pixels], 1))
-            read = towers.encode_captions(*self._tokenizer.padded([text], 1))
-            return cosine(seen[0].cpu().numpy(), read[0].cpu().numpy())
+        def redo(_: None) -> float:
+            of_image = towers.encode_images(self._normalise([image.pixels], 1))
+            of_text = towers.encode_captions(*self._tokenizer.padded([text], 1))
+            return cosine(of_image[0].cpu().numpy(), of_text[0].cpu().numpy())
 
         try:
-            return self._calls.run(redo, [(image, text)])[0]
+            return self._calls.run(redo, [None])[0]
         except RuntimeError as failed:
             if not out_of_memory(failed):
                 raise
@@ -200,18 +195,8 @@ class ClipScorer:
         rows = [missing if each is None else unit_vector(each) for each in embeddings]
         return np.stack(rows) if rows else np.empty((0, self._dimensions), np.float32)
 
-    def _tokens_in_place(self, captions: Sequence[str | None]) -> list[Tokens | None]:
-        """The tokens of each caption, None where there is none."""
-        tokens = iter(self._tokenizer.tokenize([text for text in captions if text is not None]))
-        return [None if text is None else next(tokens) for text in captions]
-
     def _encode_images(self, images: Sequence[Pixels], rows: int) -> torch.Tensor:
         return self._towers.encode_images(self._normalise(images, rows))
 
     def _encode_captions(self, captions: Sequence[Tokens], rows: int) -> torch.Tensor:
         return self._towers.encode_captions(*self._tokenizer.padded(captions, rows))
-
-    def _device_memory(self) -> dict[str, int]:
-        if kind(self._options.device) != "cuda":
-            return {}
-        return {"device_memory_bytes": torch.cuda.max_memory_allocated(self._options.device)}

@@ -71,6 +71,18 @@ def kind(device: str) -> str:
     return device.partition(":")[0]
 
 
+def shown_name(device: str) -> str:
+    """What a run's metrics call it: a GPU by its product's name."""
+    return torch.cuda.get_device_name(device) if kind(device) == "cuda" else device
+
+
+def memory_peaks(device: str) -> dict[str, int]:
+    """The most of a GPU's own memory that this process held at once."""
+    if kind(device) != "cuda":
+        return {}
+    return {"device_memory_bytes": torch.cuda.max_memory_allocated(device)}
+
+
 def usual_dtype(device: str) -> Dtype:
     """The number format of a run that names none."""
     return Dtype.FLOAT16 if kind(device) == "cuda" else Dtype.FLOAT32
