@@ -168,11 +168,15 @@ def _without_login(body: str, tail: str) -> str:
     return f"{body[: opening.end()]}{_authority_and_path(body[opening.end() :], tail)}"
 
 
+def _known_host(host: str) -> re.Match[str] | None:
+    return None if any(map(_is_hidden, host)) else _HOST.fullmatch(host)
+
+
 def _authority_and_path(rest: str, tail: str) -> str:
     """The part of an address after its slashes; `tail` is its query or fragment."""
     authority, slash, path = rest.partition("/")
     _, at, host = authority.rpartition("@")
-    known = None if any(map(_is_hidden, host)) else _HOST.fullmatch(host)
+    known = _known_host(host)
     if known is None:
         behind = f"{slash}{path}" if len(rest) <= LONGEST else ""
         return _behind_login(rest, tail) or f"{_ELLIPSIS}{behind}"

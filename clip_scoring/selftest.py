@@ -11,7 +11,7 @@ from PIL import Image
 from clip_scoring.errors import DecoderBroken, DeviceLost, SelfTestFailed
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.ports import DecodedImage, Loader, Pixels, Scorer
-from clip_scoring.records import Reason, Record, Rejection, Score
+from clip_scoring.records import Outcome, Reason, Record, Rejection, Score
 
 Reference = Callable[[Sequence[tuple[bytes, str]]], list[float]]
 
@@ -50,18 +50,24 @@ def self_test(
         for image, (body, _) in zip(loader.load(records).images, pairs, strict=True)
     ]
     outcomes = scorer.score(images, [record.caption for record in records])
-    reasons = {outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)}
-    if Reason.OUT_OF_MEMORY in reasons:
-        raise DeviceLost(f"self-test on {scorer.device}: no memory for one pair")
-    similarities = [outcome.similarity for outcome in outcomes if isinstance(outcome, Score)]
+    similarities = _similarities(outcomes, scorer.device)
     expected = reference(pairs)
     allowed = tolerance(scorer.fingerprint)
-    # What is not finite is not within the tolerance.
-    if reasons or not np.abs(np.array(similarities) - expected).max() <= allowed:
+    if not np.abs(np.array(similarities) - expected).max() <= allowed:  # NaN as well
         raise SelfTestFailed(
             f"self-test on {scorer.device}: similarities {_listed(similarities)} instead of "
             f"{_listed(expected)}, allowed {allowed:g}: this machine or its packages are broken"
         )
+
+
+def _similarities(outcomes: Sequence[Outcome], device: str) -> list[float]:
+    """NaN for a rejected pair; raises DeviceLost where there was no memory for one."""
+    reasons = {outcome.reason for outcome in outcomes if isinstance(outcome, Rejection)}
+    if Reason.OUT_OF_MEMORY in reasons:
+        raise DeviceLost(f"self-test on {device}: no memory for one pair")
+    return [
+        outcome.similarity if isinstance(outcome, Score) else float("nan") for outcome in outcomes
+    ]
 
 
 def _pixels_checked(
