@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 import stat
@@ -11,6 +10,9 @@ from pathlib import Path
 from clip_scoring.display import one_line, redacted_cell
 from clip_scoring.errors import ObjectUnreadable, SettingsInvalid
 from clip_scoring.settings.registrations import FilePlace
+from clip_scoring.sources.csv_records import CsvLines, csv_records
+from clip_scoring.sources.lines import lines_of
+from clip_scoring.sources.stored_objects import Mark
 
 
 def look_into_csv(place: FilePlace) -> int:
@@ -19,12 +21,14 @@ def look_into_csv(place: FilePlace) -> int:
         status = place.path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise ObjectUnreadable(f"{place.path} is not a regular file")
-        with place.path.open(encoding="utf-8-sig", errors="replace", newline="") as lines:
-            columns = next(csv.reader(lines), [])
+        with place.path.open("rb") as raw:
+            lines = CsvLines(lines_of(raw, str(place.path), Mark(0, 0)))
+            header = next(csv_records(lines), None)
     except OSError as failed:
         raise ObjectUnreadable(f"{place.path}: {failed.strerror}") from failed
-    except csv.Error as broken:
-        raise ObjectUnreadable(f"{place.path}: the header: {broken}") from broken
+    if header and header.parse_error:
+        raise ObjectUnreadable(f"{place.path}: the header: {header.parse_error}")
+    columns = header.cells if header else []
     for name in (place.image, place.caption, place.key):
         if name is not None and name not in columns:
             known = one_line(", ".join(map(redacted_cell, columns))) or "none: it is empty"
