@@ -20,10 +20,10 @@ def item(module: str, *fixtures: str, marked: bool = False) -> Any:
 
 
 def test_quick_tests_are_those_of_quick_folders_that_ask_for_no_server() -> None:
-    quick = [item("unit/test_a.py", "tmp_path"), item("docs/test_b.py")]
+    quick = [item("unit/test_a.py", "tmp_path"), item("architecture/test_b.py")]
     others = [
         item("unit/test_c.py", "tmp_path", "server"),
-        item("docs/test_d.py", "one_night"),
+        item("unit/test_d.py", "one_night"),
         item("contracts/test_e.py", marked=True),
         item("integration/test_f.py"),
     ]

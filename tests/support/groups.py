@@ -29,7 +29,7 @@ ON_AIRFLOW = frozenset(
     }
 )
 SECONDS = TESTS / "support" / "seconds.toml"
-QUICK_FOLDERS = frozenset({"architecture", "contracts", "docs", "unit"})
+QUICK_FOLDERS = frozenset({"architecture", "contracts", "unit"})
 SERVERS = frozenset({"airflow_database", "one_night", "s3_access", "server"})
 """Fixtures that no quick test asks for, itself or through others."""
 UNKNOWN_S = 20.0
