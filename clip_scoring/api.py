@@ -84,7 +84,7 @@ class Scorer:
 
     def score_batches(self, reads: Iterator[Read]) -> Iterator[ScoredBatch]:
         """Batches as they come; whoever takes one commits it before asking for the next."""
-        placed = (replace(each, records=self._resolve_all(each.records)) for each in reads)
+        placed = (replace(read, records=self._resolve_all(read.records)) for read in reads)
         batches = load_ahead(placed, loader=self._loader, batch_size=self.options.batch_size)
         return score_ahead(batches, scorer=self._towers)
 
@@ -155,10 +155,10 @@ class Scorer:
             return records
         here = str(Path.cwd())
         return [
-            each
-            if each.image is not None
-            else replace(each, image_uri=resolve_uri(each.image_uri, here))
-            for each in records
+            record
+            if record.image is not None
+            else replace(record, image_uri=resolve_uri(record.image_uri, here))
+            for record in records
         ]
 
 
@@ -179,11 +179,11 @@ def _scored_by(scorer: Scorer, records: Iterable[Record]) -> Generator[Outcome]:
 
 def _settings(options: ScorerOptions) -> Settings:
     """The environment's, with what was chosen in its place."""
-    found = Settings.from_environment()
-    compute = replace(found.compute, device=options.device, threads=options.threads)
+    settings = Settings.from_environment()
+    compute = replace(settings.compute, device=options.device, threads=options.threads)
     if options.device == "auto":
-        compute = replace(compute, device=found.compute.device)
-    weights = options.weights or found.weights
+        compute = replace(compute, device=settings.compute.device)
+    weights = options.weights or settings.weights
     if options.revision is not None and "@" not in weights:
         weights = f"{weights}@{options.revision}"
     elif _HUB_NAME.fullmatch(weights) and not Path(weights).expanduser().is_dir():
@@ -191,7 +191,7 @@ def _settings(options: ScorerOptions) -> Settings:
             f"weights {weights}: no such folder. From the hub they need a pinned revision: "
             "--revision and the 40 hex digits of a commit"
         )
-    return replace(found, compute=compute, weights=weights)
+    return replace(settings, compute=compute, weights=weights)
 
 
 def _require_networks(networks: Sequence[str]) -> None:

@@ -73,9 +73,9 @@ def read_ahead(reads: Iterator[T]) -> Generator[T]:
     thread = ThreadPoolExecutor(1, thread_name_prefix="read-ahead")
     try:
         reading = thread.submit(next, reads, None)
-        while (found := reading.result()) is not None:
+        while (read := reading.result()) is not None:
             reading = thread.submit(next, reads, None)
-            yield found
+            yield read
     finally:
         thread.shutdown(cancel_futures=True)
 
@@ -88,7 +88,7 @@ def load_ahead(reads: Iterator[Read], *, loader: Loader, batch_size: int) -> Ite
     try:
         ended = False
         while loading or not ended:
-            while not ended and len(loading) < most and _has_room([each for each, _ in loading]):
+            while not ended and len(loading) < most and _has_room([read for read, _ in loading]):
                 if read := next(reads, None):
                     loading.append((read, threads.submit(_load, read.records, loader)))
                 ended = read is None
@@ -145,7 +145,7 @@ def _has_room(ahead: Sequence[Read]) -> bool:
 def _load(records: Sequence[Record], loader: Loader) -> LoadedImages:
     """Images of the records in order; a pair that is refused beforehand costs no fetch."""
     refused = [_refused(record) for record in records]
-    asked = [each for each, no in zip(records, refused, strict=True) if no is None]
+    asked = [record for record, no in zip(records, refused, strict=True) if no is None]
     loaded = loader.load(asked)
     images = iter(loaded.images)
     return LoadedImages([no or next(images) for no in refused], loaded.measures)

@@ -54,8 +54,8 @@ def show(crew: Crew, site: Site, api: Api, clock: Clock) -> int:
     clock.say(f"{'continuing' if left else 'started'} run {run} of DAG {DAG} for {LAST_DAY}")
     verdict = watch(crew, api, run, clock)
     clock.say(f"the run ended: {verdict}")
-    found = read_findings(site.database_url, site.state.sample / "records.json")
-    for line in report(found):
+    findings = read_findings(site.database_url, site.state.sample / "records.json")
+    for line in report(findings):
         print(line, flush=True)
     return 0 if verdict == "success" else 1
 

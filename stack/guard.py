@@ -136,12 +136,12 @@ def family(root: int) -> list[int]:
                 continue
             if state not in "ZX":
                 children.setdefault(int(parent), []).append(int(entry.name))
-    found, frontier = [], [root]
+    descendants, frontier = [], [root]
     while frontier:
         born = children.get(frontier.pop(), [])
-        found += born
+        descendants += born
         frontier += born
-    return found
+    return descendants
 
 
 def kill(pid: int, number: int) -> None:

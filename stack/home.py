@@ -110,10 +110,10 @@ def unprivileged() -> Account:
 
 def wheel() -> Path:
     """The folder in which the wheel's package is installed; its own code is not run."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
         raise StackError(f"the package {PACKAGE} is not installed: run `make setup`")
-    return Path(found.origin).parent.parent
+    return Path(spec.origin).parent.parent
 
 
 def programs(private: Path, account: Account) -> Path:

@@ -60,17 +60,17 @@ def read_findings(database_url: str, records: Path) -> Findings:
     return Findings(**rows, kinds={int(entry["key"]): str(entry["kind"]) for entry in listed})
 
 
-def report(found: Findings) -> Iterator[str]:
+def report(findings: Findings) -> Iterator[str]:
     """The lines of the demo's result; the totals of the sample come last."""
-    yield from run_lines(found.run)
-    yield from (f"  {row['records']:4d}  {row['reason']}" for row in found.rejections)
-    yield from histogram(found)
-    pairs = found.similarities
+    yield from run_lines(findings.run)
+    yield from (f"  {row['records']:4d}  {row['reason']}" for row in findings.rejections)
+    yield from histogram(findings)
+    pairs = findings.similarities
     yield "highest similarities"
     yield from (pair_line(row) for row in pairs[:EXTREMES])
     yield "lowest similarities"
     yield from (pair_line(row) for row in pairs[-EXTREMES:])
-    yield from (outcome_line(row) + f"  pending {row['pending']}" for row in found.totals)
+    yield from (outcome_line(row) + f"  pending {row['pending']}" for row in findings.totals)
 
 
 def outcome_line(row: Row) -> str:
@@ -87,14 +87,14 @@ def run_lines(runs: Sequence[Row]) -> Iterator[str]:
         yield "rejected records by reason, all runs"
 
 
-def histogram(found: Findings) -> Iterator[str]:
+def histogram(findings: Findings) -> Iterator[str]:
     """How similarities spread, captions of the image beside others; each column has its scale."""
-    everything = [row["similarity"] for row in found.similarities]
+    everything = [row["similarity"] for row in findings.similarities]
     if not everything:
         return
     low, high = min(everything), max(everything)
     width = (high - low) / BINS or 1.0
-    counts = [counted(found.of_kind(kind), low, width) for kind in KINDS]
+    counts = [counted(findings.of_kind(kind), low, width) for kind in KINDS]
     peaks = [max(count.values(), default=1) for count in counts]
     yield f"{'similarity':>16}  {KINDS[0]:<{BAR + 4}}  {KINDS[1]}"
     for number in range(BINS - 1, -1, -1):

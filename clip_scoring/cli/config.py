@@ -46,7 +46,7 @@ _KNOWN = sorted(_NAMES | set(_ALIASES))
 
 def merged(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the command line, and for the rest those of its `--config`."""
-    own = {name: each for name, each in given.items() if name in _NAMES and each is not None}
+    own = {name: value for name, value in given.items() if name in _NAMES and value is not None}
     return {**read_config(given["config"]), **own} if "config" in given else own
 
 

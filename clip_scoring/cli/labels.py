@@ -174,19 +174,19 @@ def _classify(_: object, arguments: argparse.Namespace) -> None:
         closing(Classification(options, scorer_choices(given))) as classification,
     ):
         console.begin(f"{options.file.path}: labels of {options.labels}")
-        found = classification.run(watch=console.progress, stopping=stop.asked)
-    say(_summary(found))
+        result = classification.run(watch=console.progress, stopping=stop.asked)
+    say(_summary(result))
 
 
-def _summary(found: Classified) -> str:
-    classified = found.rows - found.rejected
+def _summary(result: Classified) -> str:
+    classified = result.rows - result.rejected
     lines = [
-        f"{found.output}: {found.rows} rows  classified {classified}  rejected {found.rejected}"
+        f"{result.output}: {result.rows} rows  classified {classified}  rejected {result.rejected}"
     ]
-    lines += [f"  {label}  {count}" for label, count in found.labels.most_common(_MOST_TOLD)]
-    if found.rejected:
+    lines += [f"  {label}  {count}" for label, count in result.labels.most_common(_MOST_TOLD)]
+    if result.rejected:
         lines.append("rejected")
-    lines += [f"  {reason}  {count}" for reason, count in found.rejections.most_common()]
+    lines += [f"  {reason}  {count}" for reason, count in result.rejections.most_common()]
     return "\n".join(lines)
 
 

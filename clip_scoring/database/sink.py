@@ -186,7 +186,9 @@ def _put(
     outcomes: Sequence[tuple[Record, Outcome]],
 ) -> None:
     scores = [(record, outcome) for record, outcome in outcomes if isinstance(outcome, Score)]
-    rejections = [(record, each) for record, each in outcomes if isinstance(each, Rejection)]
+    rejections = [
+        (record, rejection) for record, rejection in outcomes if isinstance(rejection, Rejection)
+    ]
     owner = {"source": run.source, "fingerprint_id": run.fingerprint_id}
     origin = {**owner, "run_id": run.id, "shard_id": claim.shard_id}
     if scores:
@@ -209,11 +211,11 @@ def _score_columns(scores: Sequence[tuple[Record, Score]]) -> dict[str, str]:
 
 
 def _rejection_columns(rejections: Sequence[tuple[Record, Rejection]]) -> dict[str, str]:
-    retries = [each.retry for _, each in rejections]
+    retries = [rejection.retry for _, rejection in rejections]
     return {
         "keys": array_literal(record.record_key for record, _ in rejections),
-        "reasons": array_literal(str(each.reason) for _, each in rejections),
-        "details": array_literal(storable(each.detail) for _, each in rejections),
+        "reasons": array_literal(str(rejection.reason) for _, rejection in rejections),
+        "details": array_literal(storable(rejection.detail) for _, rejection in rejections),
         "first_waits": array_literal(
             None if retry is None else retry.first_wait_s for retry in retries
         ),

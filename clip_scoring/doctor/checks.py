@@ -97,10 +97,10 @@ def examine(read_settings: Callable[[], Settings]) -> Findings:
     yield from _guarded("disk", _disk({f"the cache ({cache})": cache, "this folder": Path()}))
 
 
-def _guarded(name: str, found: Findings, *, about: str = "", remedy: str = "") -> Findings:
+def _guarded(name: str, findings: Findings, *, about: str = "", remedy: str = "") -> Findings:
     """The findings; where looking breaks, a failure of that name takes the place of the rest."""
     try:
-        yield from found
+        yield from findings
     except _BROKEN as broken:
         yield Finding(name, CheckStatus.FAIL, about + _message(broken), remedy or _REMEDIES[name])
 
@@ -137,10 +137,10 @@ def _gpu(settings: Settings) -> Findings:
 def _nvidia_gpus() -> Findings:
     from clip_scoring.models import gpus  # noqa: PLC0415  # as above
 
-    driver, found = gpus.driver_version(), gpus.visible_gpus()
-    if not found.seen:
-        yield gpu_missing(found.torch, found.cuda, driver, found.complaint)
-    for gpu in found.seen:
+    driver, gpus_there = gpus.driver_version(), gpus.visible_gpus()
+    if not gpus_there.seen:
+        yield gpu_missing(gpus_there.torch, gpus_there.cuda, driver, gpus_there.complaint)
+    for gpu in gpus_there.seen:
         gpus.require_right_products(gpu.number)
         yield gpu_finding(gpu, driver)
 
@@ -174,9 +174,9 @@ def _self_test(settings: Settings, weights: Weights) -> Findings:
 
 def _records(settings: Settings) -> Findings:
     """The database, and every source with its images."""
-    found = list(_guarded("database", _database(settings)))
-    yield from found
-    ready = all(finding.status in {CheckStatus.OK, CheckStatus.WARN} for finding in found)
+    findings = list(_guarded("database", _database(settings)))
+    yield from findings
+    ready = all(finding.status in {CheckStatus.OK, CheckStatus.WARN} for finding in findings)
     for registration in settings.registrations.sources.values():
         about = f"{registration.name}: "
         if isinstance(registration.place, TablePlace) and not ready:

@@ -75,13 +75,13 @@ def python_finding(version: tuple[int, ...]) -> Finding:
 
 def packages_finding(version_of: VersionOf) -> Finding:
     """Whether the packages that matter are there, and recent enough."""
-    found = {name: version_of(name) for name in PACKAGES}
+    versions = {name: version_of(name) for name in PACKAGES}
     wanting = [
         f"{name}>={'.'.join(map(str, lowest))}"
         for name, lowest in PACKAGES.items()
-        if _numbers(found[name] or "0") < lowest
+        if _numbers(versions[name] or "0") < lowest
     ]
-    text = ", ".join(f"{name} {version or 'missing'}" for name, version in found.items())
+    text = ", ".join(f"{name} {version or 'missing'}" for name, version in versions.items())
     if not wanting:
         return Finding("packages", CheckStatus.OK, text)
     return Finding("packages", CheckStatus.FAIL, text, f"pip install {_quoted(*wanting)}")
@@ -90,12 +90,12 @@ def packages_finding(version_of: VersionOf) -> Finding:
 def extras_findings(version_of: VersionOf) -> Findings:
     """Which optional extras are there; one that is absent is no fault."""
     for extra, (packages, purpose) in EXTRAS.items():
-        found = {name: version_of(name) for name in packages}
-        if all(found.values()):
-            versions = ", ".join(f"{name} {version}" for name, version in found.items())
+        versions_of_extra = {name: version_of(name) for name in packages}
+        if all(versions_of_extra.values()):
+            versions = ", ".join(f"{name} {version}" for name, version in versions_of_extra.items())
             yield Finding(extra, CheckStatus.OK, versions)
         else:
-            missing = " and ".join(name for name in packages if not found[name])
+            missing = " and ".join(name for name in packages if not versions_of_extra[name])
             remedy = f"for {purpose}: pip install {_quoted(f'clip-scoring[{extra}]')}"
             yield Finding(extra, CheckStatus.SKIP, f"without {missing}", remedy)
 

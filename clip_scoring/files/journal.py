@@ -181,7 +181,7 @@ class Journal:
         """
         self._flush()
         streams = [self._indexed_outcomes(number) for number in range(len(self.passes[:before]))]
-        merged = heapq.merge(*streams, key=lambda each: each[:2])
+        merged = heapq.merge(*streams, key=lambda entry: entry[:2])
         current: tuple[RowIndex, Outcome] | None = None
         for row_index, _, outcome in merged:
             if current is not None and current[0] != row_index:
@@ -340,12 +340,14 @@ def _columns(outcomes: Sequence[Outcome]) -> dict[str, object]:
     scored = (outcome.similarity if isinstance(outcome, Score) else nan for outcome in outcomes)
     similarities = np.fromiter(scored, "<f4", len(outcomes))
     truncated = [
-        at for at, each in enumerate(outcomes) if isinstance(each, Score) and each.caption_truncated
+        at
+        for at, outcome in enumerate(outcomes)
+        if isinstance(outcome, Score) and outcome.caption_truncated
     ]
     rejections = {
-        at: [str(each.reason), each.detail]
-        for at, each in enumerate(outcomes)
-        if isinstance(each, Rejection)
+        at: [str(outcome.reason), outcome.detail]
+        for at, outcome in enumerate(outcomes)
+        if isinstance(outcome, Rejection)
     }
     return {
         "similarities": b64encode(similarities.tobytes()).decode(),

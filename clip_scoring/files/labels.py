@@ -28,35 +28,35 @@ def read_labels(path: Path) -> dict[str, int]:
     Raises ObjectUnreadable for what is no UTF-8 text, SettingsInvalid for a label that is there
     twice, for none at all and for too many.
     """
-    found: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     try:
         with path.open(encoding="utf-8-sig") as lines:
             number = 0
             while line := lines.readline(_MOST_CHARACTERS + 1):
                 number += 1
-                _add(found, line, number, path)
+                _add(numbers, line, number, path)
     except UnicodeDecodeError as undecodable:
         raise ObjectUnreadable(f"labels {path}: not UTF-8: {undecodable.reason}") from undecodable
     except OSError as failed:
         raise ObjectUnreadable(f"labels {path}: {failed.strerror}") from failed
-    if not found:
+    if not numbers:
         raise SettingsInvalid(f"labels {path}: the file is empty, write one label a line")
-    return found
+    return numbers
 
 
-def _add(found: dict[str, int], line: str, number: int, path: Path) -> None:
+def _add(numbers: dict[str, int], line: str, number: int, path: Path) -> None:
     label = line.strip()
     if len(line) > _MOST_CHARACTERS:
         raise SettingsInvalid(f"labels {path}: line {number} has over {_MOST_CHARACTERS} letters")
-    if label in found:
+    if label in numbers:
         raise SettingsInvalid(
-            f"labels {path}: line {number} is line {found[label]} again, "
+            f"labels {path}: line {number} is line {numbers[label]} again, "
             f"{one_line(label)!r}: remove one of them"
         )
-    if label and len(found) == MOST_LABELS:
+    if label and len(numbers) == MOST_LABELS:
         raise SettingsInvalid(f"labels {path}: over {MOST_LABELS} labels")
     if label:
-        found[label] = number
+        numbers[label] = number
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ class CsvFile:
         start = _start(path, stored)
         choices = [delimiter] if delimiter else [*DELIMITERS]
         firsts = [(choice, _first(path, stored, choice)) for choice in choices]
-        chosen, first = max(firsts, key=lambda each: _fit(each[1], wanted, has_header))
+        chosen, first = max(firsts, key=lambda choice: _fit(choice[1], wanted, has_header))
         if first.parse_error and has_header:
             raise ObjectUnreadable(f"{path}: the header: {first.parse_error}")
         columns = first.cells if has_header else [str(n + 1) for n in range(len(first.cells))]

@@ -73,13 +73,13 @@ def write_report(scoring: FileScoring, result: FileResult, folder: Path) -> Path
         images = scoring.images(pairs)
         return [
             ReportPair(
-                each.name,
-                each.image_uri,
-                each.caption,
-                each.similarity,
+                pair.name,
+                pair.image_uri,
+                pair.caption,
+                pair.similarity,
                 _picture(images[at]),
             )
-            for at, each in enumerate(pairs)
+            for at, pair in enumerate(pairs)
         ]
 
     matrix, compared = _matrix(scoring, tally.first)
@@ -109,13 +109,13 @@ def _metrics(result: FileResult) -> dict[str, object]:
 
 
 def _machine() -> dict[str, str]:
-    found = {
+    settings = {
         "system": platform.platform(),
         "python": platform.python_version(),
         "cores": str(cores_here()),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
     }
-    return found | {name: version(name) for name in _PACKAGES}
+    return settings | {name: version(name) for name in _PACKAGES}
 
 
 def _facts(result: FileResult) -> dict[str, str]:
@@ -144,11 +144,11 @@ def _matrix(
     if not 1 < len(pairs) <= MATRIX_PAIRS:
         return None, []
     images = scoring.images(pairs)
-    there = [at for at, each in enumerate(images) if isinstance(each, DecodedImage)]
-    found = [images[at] for at in there]
+    there = [at for at, image in enumerate(images) if isinstance(image, DecodedImage)]
+    decoded = [images[at] for at in there]
     captions = [scoring.options.apply_template(pairs[at].caption) for at in there]
     matrix = scoring.scorer.similarities(
-        [image for image in found if isinstance(image, DecodedImage)], captions
+        [image for image in decoded if isinstance(image, DecodedImage)], captions
     )
     if not np.isfinite(matrix).all():
         return None, []

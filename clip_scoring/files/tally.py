@@ -63,12 +63,12 @@ class Tally:
     @property
     def lowest(self) -> Sequence[ScoredPair]:
         """Lowest first; of equals the earlier row."""
-        return [pair for *_, pair in sorted(self._lowest, key=lambda each: (-each[0], -each[1]))]
+        return [pair for *_, pair in sorted(self._lowest, key=lambda kept: (-kept[0], -kept[1]))]
 
     @property
     def highest(self) -> Sequence[ScoredPair]:
         """Highest first; of equals the earlier row."""
-        return [pair for *_, pair in sorted(self._highest, key=lambda each: (-each[0], -each[1]))]
+        return [pair for *_, pair in sorted(self._highest, key=lambda kept: (-kept[0], -kept[1]))]
 
     @property
     def drawn(self) -> Sequence[ScoredPair]:
@@ -105,11 +105,11 @@ class Tally:
     def _look(self, outcomes: Sequence[Outcome], texts: Texts) -> None:
         """Keep the examples among them."""
         scored = self.scored
-        for at, each in enumerate(outcomes):
-            if isinstance(each, Score):
+        for at, outcome in enumerate(outcomes):
+            if isinstance(outcome, Score):
                 scored += 1
-                if self._is_wanted(each.similarity, scored):
-                    pair = ScoredPair(*texts(at), each.similarity)
+                if self._is_wanted(outcome.similarity, scored):
+                    pair = ScoredPair(*texts(at), outcome.similarity)
                     self._show(pair, scored, self.rows + at)
 
     def _is_wanted(self, similarity: float, number: int) -> bool:

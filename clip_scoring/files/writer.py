@@ -128,16 +128,16 @@ def _lines(group: Sequence[Row], writer: CsvWriter, layout: Layout) -> str:
     delimiter, end, width = layout.dialect.delimiter, layout.dialect.line_end, len(layout.columns)
     endings = [f"{delimiter}{truncated}{delimiter}{delimiter}{end}" for truncated in _TRUNCATED]
     numbers = _numbers([outcome for _, outcome in group])
-    found = []
+    lines = []
     for row, outcome in group:
         if row.text and isinstance(outcome, Score):
             ours = delimiter.join(next(numbers)) + endings[outcome.caption_truncated]
-            found.append(f"{row.text}{delimiter}{ours}")
+            lines.append(f"{row.text}{delimiter}{ours}")
         elif row.text:
-            found.append(f"{row.text}{delimiter}{writer.text([_ours(outcome, numbers)])}")
+            lines.append(f"{row.text}{delimiter}{writer.text([_ours(outcome, numbers)])}")
         else:
-            found.append(writer.text([_joined(row.cells, _ours(outcome, numbers), width)]))
-    return "".join(found)
+            lines.append(writer.text([_joined(row.cells, _ours(outcome, numbers), width)]))
+    return "".join(lines)
 
 
 def _quoted_lines(group: Sequence[Row], writer: CsvWriter, layout: Layout) -> str:
@@ -221,21 +221,21 @@ def _native(value: object) -> object:
 
 def _unique(columns: Sequence[str]) -> list[str]:
     """Names for formats that need each to be there once."""
-    found: dict[str, None] = {}
+    names_taken: dict[str, None] = {}
     numbers: dict[str, int] = {}
     for number, column in enumerate(columns, 1):
         name = stem = column.encode(errors="backslashreplace").decode() or f"column_{number}"
         again = numbers.get(stem, 2)
-        while name in found:
+        while name in names_taken:
             name, again = f"{stem}_{again}", again + 1
-        found[name], numbers[stem] = None, again
-    return list(found)
+        names_taken[name], numbers[stem] = None, again
+    return list(names_taken)
 
 
 def _numbers(outcomes: Sequence[Outcome]) -> Iterator[Sequence[str]]:
     """Our numbers of each score, as the shortest text that means this float32."""
-    found = [outcome.similarity for outcome in outcomes if isinstance(outcome, Score)]
-    cosines: Any = np.array(found, np.float64)
+    similarities = [outcome.similarity for outcome in outcomes if isinstance(outcome, Score)]
+    cosines: Any = np.array(similarities, np.float64)
     scales: Sequence[Any] = (cosines, clip_score(cosines), similarity_01(cosines))
     return zip(*(map(str, scale.astype(np.float32)) for scale in scales), strict=True)
 

@@ -57,7 +57,7 @@ class ByteBudget:
         self._bytes_in_use -= size
         if self._exempt is share:
             self._exempt = None
-        for _, turn in sorted(self._waiting.items(), key=lambda each: each[0].number):
+        for _, turn in sorted(self._waiting.items(), key=lambda entry: entry[0].number):
             if not turn.done():
                 turn.set_result(None)
 

@@ -126,8 +126,8 @@ class InMemoryRunStore:
 
     def add_shards(self, run: Run, ranges: Sequence[PlannedRange], reserved: int) -> None:
         """Number and keep the run's shards."""
-        for number, each in enumerate(ranges):
-            keys = KeyRange(each.start, each.stop)
+        for number, planned_range in enumerate(ranges):
+            keys = KeyRange(planned_range.start, planned_range.stop)
             lease_until = self._clock() + _LEASE
             self._shards.append(
                 _Shard(
@@ -135,8 +135,8 @@ class InMemoryRunStore:
                     run.id,
                     number,
                     keys,
-                    each.planned,
-                    each.start,
+                    planned_range.planned,
+                    planned_range.start,
                     lease_until,
                 )
             )
@@ -205,15 +205,15 @@ class InMemoryRunStore:
             current = (shard.epoch, shard.offset)
             if current != (claim.checkpoint.epoch, claim.checkpoint.offset) or shard.done:
                 raise ShardLost(f"shard {claim.number}: not the current claim any more")
-            kept = [(record, self._kept(shard, record, each)) for record, each in outcomes]
+            kept = [(record, self._kept(shard, record, outcome)) for record, outcome in outcomes]
             shard.offset, shard.tries = offset, 1
             shard.lease_until = self._clock() + _LEASE
-            shard.scored += sum(isinstance(each, Score) for _, each in outcomes)
-            shard.rejected += sum(isinstance(each, Rejection) for _, each in outcomes)
+            shard.scored += sum(isinstance(outcome, Score) for _, outcome in outcomes)
+            shard.rejected += sum(isinstance(outcome, Rejection) for _, outcome in outcomes)
             shard.measures += measures
             run = self._run(shard.run_id)
-            for record, each in kept:
-                self.outcomes[run.source, run.fingerprint_id, record.key] = each
+            for record, outcome in kept:
+                self.outcomes[run.source, run.fingerprint_id, record.key] = outcome
             return claim.advanced(offset)
 
     def recount(self, run: Run) -> list[tuple[KeyRange, ShardCounts]]:
@@ -250,8 +250,8 @@ class InMemoryRunStore:
             for (_, _, key), kept in self.outcomes.items()
             if kept.run_id == run.id and isinstance(kept.outcome, Score)
         ]
-        lowest = sorted(scores, key=lambda each: (each[1], each[0]))
-        highest = sorted(scores, key=lambda each: (-each[1], each[0]))
+        lowest = sorted(scores, key=lambda pair: (pair[1], pair[0]))
+        highest = sorted(scores, key=lambda pair: (-pair[1], pair[0]))
         return lowest[:most], highest[:most]
 
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:

@@ -83,9 +83,9 @@ class CaptionTokenizer:
         ids = torch.full((rows, max(map(self.length, captions))), self._pad)
         mask = torch.zeros_like(ids)
         mask[len(captions) :, 0] = 1  # attention to nothing at all would be NaN
-        for at, each in enumerate(captions):
-            ids[at, : len(each.ids)] = torch.tensor(each.ids)
-            mask[at, : len(each.ids)] = 1
+        for at, caption in enumerate(captions):
+            ids[at, : len(caption.ids)] = torch.tensor(caption.ids)
+            mask[at, : len(caption.ids)] = 1
         return ids, mask if self._masks else None
 
     def _tokens(self, ids: list[int]) -> Tokens:

@@ -115,16 +115,16 @@ class ClipScorer:
     def embed_images(self, images: Sequence[DecodedImage]) -> NDArray[np.float32]:
         """Unit vectors, shape (N, D); a row of NaN where there is no memory, or no direction."""
         with self._alive():
-            embeddings = self._images.embeddings([(each.digest, each.pixels) for each in images])
-        return self._units([embeddings[each.digest] for each in images])
+            embeddings = self._images.embeddings([(image.digest, image.pixels) for image in images])
+        return self._units([embeddings[image.digest] for image in images])
 
     @torch.inference_mode()
     def embed_captions(self, captions: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors, shape (N, D); a row of NaN where there is no memory, or no direction."""
         tokens = self._tokenizer.tokenize(captions)
         with self._alive():
-            embeddings = self._captions.embeddings([(each, each) for each in tokens])
-        return self._units([embeddings[each] for each in tokens])
+            embeddings = self._captions.embeddings([(text, text) for text in tokens])
+        return self._units([embeddings[text] for text in tokens])
 
     @torch.inference_mode()
     def similarities(
@@ -192,7 +192,7 @@ class ClipScorer:
 
     def _units(self, embeddings: Sequence[Embedding | None]) -> NDArray[np.float32]:
         missing = np.full(self._dimensions, np.nan, np.float32)
-        rows = [missing if each is None else unit_vector(each) for each in embeddings]
+        rows = [missing if row is None else unit_vector(row) for row in embeddings]
         return np.stack(rows) if rows else np.empty((0, self._dimensions), np.float32)
 
     def _encode_images(self, images: Sequence[Pixels], rows: int) -> torch.Tensor:

@@ -109,10 +109,10 @@ def require_dtype(dtype: Dtype, device: str, *, flags: frozenset[str] | None = N
 def cpu_flags() -> frozenset[str]:
     """The instruction sets of this processor in the kernel's words; empty where it tells none."""
     try:
-        found = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+        flags = re.search(r"^(?:flags|Features)\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
         return frozenset()
-    return frozenset(found[1].split()) if found else frozenset()
+    return frozenset(flags[1].split()) if flags else frozenset()
 
 
 @contextmanager

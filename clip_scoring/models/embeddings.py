@@ -63,14 +63,14 @@ class Embedder(Generic[K, T]):
     def embeddings(self, contents: Sequence[tuple[K, T]]) -> dict[K, Embedding | None]:
         """By key; None for what does not fit into memory even alone. Equal keys, equal contents."""
         kept = {key: self._kept[key] for key, _ in contents if key in self._kept}
-        missing = {key: each for key, each in contents if key not in kept}
+        missing = {key: content for key, content in contents if key not in kept}
         self._counts["encoded"] += len(missing)
         self._counts["repeated"] += len(contents) - len(missing)
         fresh = self._encoded(missing)
-        found = {key: fresh[key] if key in fresh else kept[key] for key, _ in contents}
-        for key, each in found.items():
-            self._keep(key, each)
-        return found
+        embeddings = {key: fresh[key] if key in fresh else kept[key] for key, _ in contents}
+        for key, embedding in embeddings.items():
+            self._keep(key, embedding)
+        return embeddings
 
     def drain_metrics(self) -> StageMetrics:
         """Counts since this was asked last."""

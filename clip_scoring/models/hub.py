@@ -99,7 +99,7 @@ def fetch_snapshot(
 def _cached(repository: str, revision: str, cache: Path | None) -> Path | None:
     """The snapshot in the cache, or None where it is not there or not whole."""
     try:
-        found = snapshot_download(
+        snapshot = snapshot_download(
             repository,
             revision=revision,
             cache_dir=cache,
@@ -109,7 +109,7 @@ def _cached(repository: str, revision: str, cache: Path | None) -> Path | None:
         )
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    folder = Path(found)
+    folder = Path(snapshot)
     return folder if _is_whole(folder) else None
 
 
@@ -138,7 +138,7 @@ def _downloaded(
     location: str, repository: str, revision: str, *, cache: Path | None, endpoint: str | None
 ) -> Path:
     try:
-        found = snapshot_download(
+        snapshot = snapshot_download(
             repository,
             revision=revision,
             cache_dir=cache,
@@ -146,7 +146,7 @@ def _downloaded(
             allow_patterns=list(_WANTED),
             ignore_patterns=_SUBFOLDERS,
         )
-        folder = Path(found)
+        folder = Path(snapshot)
         if not (folder.is_dir() and _is_whole(folder)):
             # Out of reach of the hub the library is content with a part: this call is not.
             HfApi(endpoint=endpoint).list_repo_files(repository, revision=revision)

@@ -130,7 +130,7 @@ class DeviceDecoders:
         self._decoding = asyncio.get_running_loop().run_in_executor(
             self._thread, self._device.pixels, [body for body, _ in taken]
         )
-        self._decoding.add_done_callback(partial(self._hand_out, [each for _, each in taken]))
+        self._decoding.add_done_callback(partial(self._hand_out, [future for _, future in taken]))
         self._note_change()
 
     def _hand_out(

@@ -56,8 +56,8 @@ def _pooled_layer(
     rows = torch.arange(len(hidden), device=hidden.device)
     normed = layer.layer_norm1(hidden)
     query, keys, values = (
-        each.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
-        for each in (
+        projected.unflatten(-1, (attention.num_heads, attention.head_dim)).transpose(1, 2)
+        for projected in (
             attention.q_proj(normed[rows, at])[:, None],
             attention.k_proj(normed),
             attention.v_proj(normed),

@@ -38,8 +38,8 @@ environment = Environment(
 )
 """Whatever is put into a template is escaped; a name that it does not know is an error."""
 environment.filters |= {
-    each.__name__: each
-    for each in (
+    function.__name__: function
+    for function in (
         display.number, display.rate, display.percent, display.similarity, display.duration,
         display.visible, display.shortened, display.address, display.redacted_cell, clip_score,
     )

@@ -134,7 +134,7 @@ def matrix(
 def by_frequency(reasons: Mapping[str, int]) -> list[tuple[str, int]]:
     """Reasons that occur, the most frequent first, equal ones by name."""
     counted = [(reason, count) for reason, count in reasons.items() if count]
-    return sorted(counted, key=lambda each: (-each[1], each[0]))
+    return sorted(counted, key=lambda counts: (-counts[1], counts[0]))
 
 
 def _counted(count: int, what: str) -> str:

@@ -251,9 +251,9 @@ def _tidied(tree: Any) -> Any:
     if not isinstance(tree, dict):
         return tree
     kept = {
-        name: _tidied(each)
-        for name, each in tree.items()
-        if not (name == "title" and isinstance(each, str)) and (name, each) != ("default", None)
+        name: _tidied(value)
+        for name, value in tree.items()
+        if not (name == "title" and isinstance(value, str)) and (name, value) != ("default", None)
     }
     return {**kept, "additionalProperties": False} if "patternProperties" in kept else kept
 

@@ -60,14 +60,14 @@ class FileSource:
 
         Raises ObjectUnreadable, naming the file and the reason, when one cannot be parsed.
         """
-        found = list(self._store.list_objects(window))
-        for stored in self._manifest.unknown(found):
+        stored_now = list(self._store.list_objects(window))
+        for stored in self._manifest.unknown(stored_now):
             survey = self._format.survey(self._store, stored)
             named = self._format.names_rows
             rows = self._format.rows(self._store, stored, survey, 0) if named else ()
             self._manifest.add(stored, survey, rows)
             log.info("source %s: %s has %d rows", self.name, stored.shown, survey.rows)
-        self._manifest.reconcile(window, found)
+        self._manifest.reconcile(window, stored_now)
 
     def count_pending(self, selection: Selection) -> int:
         """How many records of the selection are pending."""
@@ -116,14 +116,14 @@ class FileSource:
 
     def _pending_keys(self, selection: Selection, limit: int) -> list[int]:
         """Looks through a bounded stretch of keys at a time, however few of them are pending."""
-        found: list[int] = []
+        keys: list[int] = []
         at, stop = int(selection.keys.start or 1), int(selection.keys.stop or 0)
         width = max(_FEWEST_KEYS, 4 * limit)
-        while at < stop and len(found) < limit:
+        while at < stop and len(keys) < limit:
             part = replace(selection, keys=KeyRange(at, min(at + width, stop)))
-            found += self._keys_of(part, limit - len(found))
+            keys += self._keys_of(part, limit - len(keys))
             at, width = at + width, 2 * width
-        return found
+        return keys
 
     def _keys_of(self, selection: Selection, limit: int) -> Sequence[int]:
         columns = self._columns(selection)

@@ -59,13 +59,13 @@ class TarRows:
     ) -> Iterator[Row]:
         """Rows from number `first` on; all that follows a break is one row with a parse error."""
         mark = survey.nearest(first)
-        for start, found in _found(store, stored, mark, bodies=True):
+        for start, sample in _found(store, stored, mark, bodies=True):
             if start.row < first:
                 continue
-            if isinstance(found, _Break):
-                yield Row.unparsable(start.row, str(found))
+            if isinstance(sample, _Break):
+                yield Row.unparsable(start.row, str(sample))
             else:
-                yield self._row(start.row, found, stored.uri)
+                yield self._row(start.row, sample, stored.uri)
 
     def _row(self, number: int, sample: list[_Member], uri: str) -> Row:
         image = next((member for member in sample if member.kind in _IMAGES), None)
@@ -92,10 +92,10 @@ class TarRows:
         content = (member.body or b"").decode("utf-8-sig")
         if member.kind == "txt":
             return content
-        found = json.loads(content)
-        if not isinstance(found, dict):
+        fields = json.loads(content)
+        if not isinstance(fields, dict):
             raise ValueError("not a JSON object")
-        return "" if found.get(self.caption) is None else text_field(found, self.caption)
+        return "" if fields.get(self.caption) is None else text_field(fields, self.caption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +162,11 @@ def _found(
     """The samples from the mark on, and the break that ends them if there is one."""
     with store.open(stored, mark.byte) as stream:
         members = _members(stream, stored, mark, bodies=bodies)
-        for number, found in enumerate(_samples(members), mark.row):
-            if number == 0 and isinstance(found, _Break):
-                raise ObjectUnreadable(f"{stored.shown}: {found}")
-            start = found.start if isinstance(found, _Break) else found[0].offset
-            yield Mark(number, start), found
+        for number, sample in enumerate(_samples(members), mark.row):
+            if number == 0 and isinstance(sample, _Break):
+                raise ObjectUnreadable(f"{stored.shown}: {sample}")
+            start = sample.start if isinstance(sample, _Break) else sample[0].offset
+            yield Mark(number, start), sample
 
 
 def _samples(members: Iterator[_Member | _Break | None]) -> Iterator[list[_Member] | _Break]:
@@ -184,7 +184,7 @@ def _samples(members: Iterator[_Member | _Break | None]) -> Iterator[list[_Membe
 
 def _belongs(member: _Member, sample: list[_Member]) -> bool:
     """A kind that comes twice begins the next sample, whatever its name."""
-    known = {each.kind for each in sample}
+    known = {member.kind for member in sample}
     return (
         member.sample == sample[0].sample
         and member.kind not in known

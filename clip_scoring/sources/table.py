@@ -69,8 +69,8 @@ class PostgresSource:
         uri, caption = (func.left(column, longest) for column in (self._image_uri, self._caption))
         wanted = select(self._key.value, uri, caption).where(self._key.among(record_keys))
         with transaction(self._engine) as connection:
-            found = [Record(*row) for row in connection.execute(wanted)]
-        return {record.record_key: record for record in found}
+            records = [Record(*row) for row in connection.execute(wanted)]
+        return {record.record_key: record for record in records}
 
     def drain_metrics(self) -> StageMetrics:
         """Nothing beyond the time that a query takes."""

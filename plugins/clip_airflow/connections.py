@@ -38,11 +38,11 @@ def _settings(database_url: str) -> Settings:
 
 def _s3_access(connection: str) -> S3Access:
     """An AWS connection; `endpoint_url` and `region_name` stand in its extra field."""
-    found = BaseHook.get_connection(connection)
-    extra = found.extra_dejson
+    stored = BaseHook.get_connection(connection)
+    extra = stored.extra_dejson
     return S3Access(
         endpoint_url=extra.get("endpoint_url"),
         region=extra.get("region_name"),
-        access_key=found.login or None,
-        secret_key=found.password or None,
+        access_key=stored.login or None,
+        secret_key=stored.password or None,
     )

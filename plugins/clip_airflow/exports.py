@@ -46,13 +46,17 @@ def run_keys_of(context: Mapping[str, Any]) -> list[str]:
     """
     named = context["params"].get("run_key")
     events = context["triggering_asset_events"].values()
-    found = [named] if named else [event.extra.get("run_key") for each in events for event in each]
-    if not found:
+    run_keys = (
+        [named]
+        if named
+        else [event.extra.get("run_key") for several in events for event in several]
+    )
+    if not run_keys:
         raise SettingsInvalid("no asset started this DAG run: name a run in run_key")
-    for key in found:
+    for key in run_keys:
         if not isinstance(key, str) or not re.fullmatch(_RUN_KEY, key):
             raise SettingsInvalid(f"parameter run_key: {key!r} is not the key of a run")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(run_keys))
 
 
 class ExportRunsOperator(BaseOperator):

@@ -45,6 +45,10 @@ NAMES = {
 }
 """Names of Python that are not to be used, each with what to write instead."""
 
+PRODUCT = ("clip_scoring", "plugins", "dags", "stack")
+NAMELESS = {"each", "found"}
+"""Names that say nothing, where in the product a thing has one."""
+
 DEVICE_BATCH = re.compile("_?(most|image|caption)_rows")
 """In `clip_scoring/models/`, where `device_batch_size` is meant."""
 
@@ -131,6 +135,16 @@ def banned_phrases(name: str, text: str, first: int = 1) -> list[str]:
 
 def test_names_in_code_are_those_of_the_glossary() -> None:
     assert [line for file in files(CODE, {".py"}) for line in banned_names(*file)] == []
+
+
+def test_things_of_the_product_are_called_by_their_names() -> None:
+    nameless = [
+        f"{name}:{line}: {used}: what is it?"
+        for name, code in files(PRODUCT, {".py"})
+        for line, used in names_in(code)
+        if used in NAMELESS
+    ]
+    assert nameless == []
 
 
 def test_texts_in_code_are_in_the_words_of_the_glossary() -> None:

@@ -33,8 +33,8 @@ class NameUnknown(OSError):
 
 def resolve(host: str, port: int) -> list[str]:
     """All addresses of a host, by the system's resolver."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(answer[4][0]) for answer in found))
+    answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,11 @@ class Names:
 
     async def _ask(self, host: str, port: int) -> _Answer:
         try:
-            found = await self._threads.run(partial(self._resolve, host, port))
+            addresses = await self._threads.run(partial(self._resolve, host, port))
         except (OSError, UnicodeError):
-            found = []
-        if found:
-            return _Answer(found, "", self._clock() + self._policy.name_seconds)
+            addresses = []
+        if addresses:
+            return _Answer(addresses, "", self._clock() + self._policy.name_seconds)
         until = self._clock() + self._policy.unknown_name_seconds
         return _Answer([], "the host name is unknown", until)
 
@@ -127,12 +127,12 @@ class Guard(AbstractResolver):
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # the client's signature
     ) -> list[ResolveResult]:
         """Addresses of a host, all of which may be connected to; raises OSError."""
-        found = await self._names.addresses(host, port)
+        addresses = await self._names.addresses(host, port)
         if self._is_vouched_for(host):
-            self._vouched.update(found)
-        elif self._proxy or not all(self._is_permitted(answer) for answer in found):
+            self._vouched.update(addresses)
+        elif self._proxy or not all(self._is_permitted(answer) for answer in addresses):
             raise AddressForbidden
-        return [_result(host, address, port) for address in found]
+        return [_result(host, address, port) for address in addresses]
 
     async def close(self) -> None:
         """Nothing is held here."""

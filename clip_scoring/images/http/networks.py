@@ -14,8 +14,8 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _SPECIAL_V4 = tuple(
-    IPv4Network(each)
-    for each in (
+    IPv4Network(network)
+    for network in (
         "0.0.0.0/8",  # this network
         "10.0.0.0/8",  # private
         "100.64.0.0/10",  # carrier-grade NAT, and metadata of one cloud
@@ -39,8 +39,8 @@ _SPECIAL_V4 = tuple(
 )
 _PUBLIC_V6 = IPv6Network("2000::/3")
 _SPECIAL_V6 = tuple(
-    IPv6Network(each)
-    for each in (
+    IPv6Network(network)
+    for network in (
         "2001::/23",  # protocol assignments, among them Teredo
         "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4, which hides an IPv4 address
@@ -49,8 +49,8 @@ _SPECIAL_V6 = tuple(
     )
 )
 _V4_AT_THE_END = tuple(
-    IPv6Network(each)
-    for each in (
+    IPv6Network(network)
+    for network in (
         "::/96",  # IPv4-compatible
         "64:ff9b::/96",  # NAT64
         "64:ff9b:1::/48",  # NAT64 with a prefix of one's own

@@ -99,8 +99,8 @@ def _towers(runtime: Any, model: Any, files: Mapping[str, bytes]) -> Int8Towers:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     images, captions = (
-        runtime.InferenceSession(files[each], options, providers=["CPUExecutionProvider"])
-        for each in (_IMAGES, _CAPTIONS)
+        runtime.InferenceSession(files[name], options, providers=["CPUExecutionProvider"])
+        for name in (_IMAGES, _CAPTIONS)
     )
     return Int8Towers(images, captions, end=model.config.text_config.eos_token_id)
 

@@ -61,14 +61,14 @@ class Supervision(nn.Module):
         weight = torch.where(inside, 1.0, 0.15)
         loss = torch.zeros(())
         for fact, logits in enumerate(torch.split(heads, list(_PATCH_FACTS), 2)):
-            each = functional.cross_entropy(
+            losses = functional.cross_entropy(
                 logits.flatten(0, 1), patches[..., fact].flatten(), reduction="none"
             )
-            loss = loss + (each * weight.flatten()).sum() / weight.sum() / len(_PATCH_FACTS)
+            loss = loss + (losses * weight.flatten()).sum() / weight.sum() / len(_PATCH_FACTS)
         behind = facts[:, None, 7:].expand(-1, patches.shape[1], -1)
         for fact, logits in enumerate(torch.split(ground, list(_GROUND_FACTS), 2)):
-            each = functional.cross_entropy(
+            losses = functional.cross_entropy(
                 logits.flatten(0, 1), behind[..., fact].flatten(), reduction="none"
             )
-            loss = loss + 0.2 * each.mean()
+            loss = loss + 0.2 * losses.mean()
         return loss

@@ -155,11 +155,11 @@ def distribution_chart(bars: Sequence[Bar]) -> Chart:
     }
 
 
-def stages_chart(found: Sequence[Stage]) -> Chart:
+def stages_chart(stages: Sequence[Stage]) -> Chart:
     """Series of the bar of the stages."""
     return {
-        "names": [stage.name for stage in found],
-        "seconds": [_rounded(stage.seconds, 3) for stage in found],
+        "names": [stage.name for stage in stages],
+        "seconds": [_rounded(stage.seconds, 3) for stage in stages],
     }
 
 

@@ -68,7 +68,7 @@ def runs(
         choices={
             "source": list(library.sources),
             "state": list(STATES),
-            "trigger": [str(each) for each in Trigger],
+            "trigger": [str(trigger) for trigger in Trigger],
         },
         now=now,
     )
@@ -111,11 +111,13 @@ def run(request: Request, library: Library, run_id: int) -> Response:
 @pages.get("/runs/{run_id}/shards/{number}")
 def shard(request: Request, library: Library, run_id: int, number: int) -> Response:
     """One shard of a run: its range, who has worked on it, how far it is."""
-    found = _run(library, run_id)
-    each = next((each for each in library.reports.shards(run_id) if each.number == number), None)
-    if each is None:
+    run = _run(library, run_id)
+    shard = next(
+        (shard for shard in library.reports.shards(run_id) if shard.number == number), None
+    )
+    if shard is None:
         raise HTTPException(404, f"run {run_id} has no shard {number}")
-    return _page(request, "shard.html", run=found, shard=each, stages=stages(each.seconds))
+    return _page(request, "shard.html", run=run, shard=shard, stages=stages(shard.seconds))
 
 
 @pages.get("/runs/{run_id}/pairs")
@@ -129,18 +131,18 @@ def pairs(
     """The pairs of a run that fit least, or best."""
     if order not in {"lowest", "highest"}:
         raise HTTPException(404, "pairs are ordered lowest or highest")
-    found = _run(library, run_id)
-    metrics = found.metrics
+    run = _run(library, run_id)
+    metrics = run.metrics
     ranked = metrics.lowest if order == "lowest" else metrics.highest
     return _page(
         request,
         "pairs.html",
-        run=found,
+        run=run,
         order=order,
         start=start,
         total=len(ranked),
         size=PAIRS_A_PAGE,
-        pairs=pairs_of_run(library, found, ranked[start : start + PAIRS_A_PAGE]),
+        pairs=pairs_of_run(library, run, ranked[start : start + PAIRS_A_PAGE]),
     )
 
 
@@ -178,10 +180,10 @@ async def picture(library: Library, source: Text, key: Text) -> Response:
 
 
 def _run(library: Pages, run_id: int) -> RunDetail:
-    found = library.reports.run(run_id) if 0 < run_id < 2**62 else None
-    if found is None:
+    run = library.reports.run(run_id) if 0 < run_id < 2**62 else None
+    if run is None:
         raise HTTPException(404, f"there is no run {run_id}")
-    return found
+    return run
 
 
 def _page(request: Request, template: str, **values: object) -> HTMLResponse:

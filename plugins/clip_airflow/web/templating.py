@@ -19,8 +19,8 @@ _environment = Environment(
     lstrip_blocks=True,
 )
 _environment.filters |= {
-    each.__name__: each
-    for each in (
+    function.__name__: function
+    for function in (
         texts.last_day, texts.instant,
         display.number, display.percent, display.similarity,
         display.visible, display.shortened, display.address, display.redacted,
