@@ -83,6 +83,7 @@ def last_run(night: Night) -> int:
     return int(str(night.world.sql("SELECT coalesce(max(id), 0) FROM clip.run")[0][0]))
 
 
+# Above 60 s: a nightly run and a backfill of three days, nine tasks at least.
 @pytest.fixture(scope="module")
 def stopped(night: Night) -> Iterator[Night]:
     """A nightly run over the first half of the records, two of its task processes stopped."""

@@ -18,6 +18,7 @@ KILLED_AFTER = 2
 """Batches of the shard in whose middle its worker is lost."""
 
 
+# Above 60 s: a whole Airflow of its own, with three Celery workers.
 @pytest.fixture(scope="module")
 def celery() -> Iterator[CeleryNight]:
     with celery_night(seconds_a_batch=0.5) as night:

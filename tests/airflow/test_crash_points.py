@@ -104,6 +104,7 @@ def orders() -> dict[str, dict[str, object]]:
     return events
 
 
+# Above 60 s: 21 shards are tried twice, each try by a task of its own.
 @pytest.fixture(scope="module")
 def crashed(night: Night) -> Night:
     """A run over records that have outcomes of older inputs, in which every part died once."""

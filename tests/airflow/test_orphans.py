@@ -90,9 +90,9 @@ def test_the_task_dies_with_its_supervisor_and_its_shard_is_finished_by_others(
 ) -> None:
     world = night.world
     world.watch_offsets()
-    run = night.trigger("orphan", batch_size=1)
+    run = night.trigger("orphan", batch_size=4)
     pid = wait_for(lambda: night.task_pid(run, 1), "task")
-    assert poll(lambda: night.committed() >= 3, limit_s=120, every_s=0.002)
+    assert poll(lambda: night.committed() >= 4, limit_s=120, every_s=0.002)
     task, supervisor = identify(pid), parent_of(pid)
     assert task is not None
     assert b"airflow worker -- LocalExecutor" in Path(f"/proc/{supervisor}/cmdline").read_bytes()
@@ -103,7 +103,7 @@ def test_the_task_dies_with_its_supervisor_and_its_shard_is_finished_by_others(
     night.api.patch(f"/api/v2/dags/{DAG}/dagRuns/{run}", {"state": "failed"})
 
     left = night.committed()
-    assert 3 <= left < 240
+    assert 4 <= left < 240
     world.check_invariants()
     assert world.sql("SELECT epoch, state, worker IS NULL FROM clip.shard") == [(1, "open", False)]
 

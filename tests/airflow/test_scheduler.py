@@ -13,6 +13,7 @@ from tests.support.night import SCORES, Night, wait_for
 BATCH_SIZE = 4
 
 
+# Above 60 s: each of four tries opens the scorer, and three of them wait ten seconds.
 def test_three_kills_of_the_task_end_complete_with_the_bytes_of_an_unbroken_run(
     night: Night,
 ) -> None:

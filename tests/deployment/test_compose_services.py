@@ -81,6 +81,7 @@ def test_a_health_check_fails_where_nothing_runs(prepared: Machine) -> None:
     assert [name for name, check in checks.items() if check.wait() == 0] == []
 
 
+# Above 60 s: every service of the Compose file starts as its image starts it.
 def test_every_command_runs_until_it_is_healthy_and_a_run_passes_through_both_queues(
     prepared: Machine,
 ) -> None:

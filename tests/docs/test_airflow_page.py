@@ -77,6 +77,7 @@ def new_weights(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on this machine")
+# Above 60 s: the pages start six runs, each command from nothing.
 def test_each_command_of_the_page_does_what_the_page_shows(
     visited: Night, new_weights: Path, tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ def run(command: str, folder: Path) -> str:
     return "\n".join([*lines[:at], *failures, *lines[at:]])
 
 
+# Above 60 s: each command of the page starts from nothing.
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the commands of docs/score.md have been run, each with what the page shows."""

@@ -70,6 +70,7 @@ def unbroken(settings: Settings) -> None:
         run.finish()
 
 
+# Above 60 s: a dozen commands, each from nothing, with scoring among them.
 def test_each_command_shows_what_the_page_shows_and_the_night_goes_on_after_a_restore(
     empty_database: str,
     database: str,

@@ -42,6 +42,7 @@ def test_the_embedded_weights_give_what_transformers_gives_for_every_size_and_mo
     compare(open_weights("tiny"), given, tolerance_of_fast=FAST)
 
 
+# Above 60 s: three passes of 150 pairs through ViT-B/32.
 def test_weights_of_full_size_give_what_transformers_gives_for_every_size_and_mode(
     full_size: Weights, given: list[Specimen]
 ) -> None:
