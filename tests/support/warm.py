@@ -16,6 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from clip_scoring.cli import main
+from clip_scoring.processes import die_with_parent
 from stack.processes import poll
 
 _FORKS = get_context("forkserver")
@@ -86,6 +87,7 @@ def _command(
     stdout: str,
     stderr: str,
 ) -> None:
+    die_with_parent()
     os.environ.clear()
     os.environ.update(env)
     for stream, path in ((1, stdout), (2, stderr)):
@@ -104,3 +106,7 @@ def await_event(happened: Callable[[], bool], what: str, *running: WarmCommand) 
     assert poll(decided, limit_s=HANG_S, every_s=0.005), f"no {what} within {HANG_S:.0f} s"
     ended = [each.ended() for each in running if not each.running()]
     assert not ended, ended
+
+
+if any("multiprocessing.forkserver" in argument for argument in sys.orig_argv):
+    die_with_parent()  # and with it all commands, however these tests end
