@@ -121,6 +121,9 @@ def score_ahead(batches: Iterator[LoadedBatch], *, scorer: Scorer) -> Iterator[S
 
 def _outcomes(batch: LoadedBatch, scorer: Scorer) -> list[Outcome]:
     """One outcome per record, in order."""
+    rejections = [image for image in batch.images if isinstance(image, Rejection)]
+    if len(rejections) == len(batch.images):
+        return [*rejections]  # the device is for others meanwhile
     images = [None if isinstance(image, Rejection) else image for image in batch.images]
     captions = [
         None if image is None else record.caption

@@ -32,7 +32,7 @@ SECONDS = TESTS / "support" / "seconds.toml"
 QUICK_FOLDERS = frozenset({"architecture", "contracts", "unit"})
 SERVERS = frozenset({"airflow_database", "one_night", "s3_access", "server"})
 """Fixtures that no quick test asks for, itself or through others."""
-UNKNOWN_S = 20.0
+UNKNOWN_S = 5.0
 """What a module that the table does not name is taken to need."""
 
 

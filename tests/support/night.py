@@ -58,7 +58,7 @@ class HookedSite(Site):
             **own,
             "PYTHONPATH": path,
             "CLIP_CRASH_POINTS": str(self.orders),
-            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "300",  # no test edits a DAG
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",  # a form waits so long
             "AIRFLOW__METRICS__STATSD_ON": "True",
             "AIRFLOW__METRICS__STATSD_HOST": HOST,
             "AIRFLOW__METRICS__STATSD_PORT": str(self.statsd_port),
