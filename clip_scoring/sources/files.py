@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from sqlalchemy import (
     BigInteger,
     Engine,
-    MetaData,
-    Table,
     Text,
     and_,
     cast,
@@ -18,6 +16,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    table,
     true,
 )
 
@@ -34,6 +33,14 @@ from clip_scoring.sources.stored_objects import ObjectStore, Row, RowFormat
 
 log = logging.getLogger(__name__)
 
+_OBJECTS = table(
+    "object",
+    *map(column, ("id", "source", "event_time", "first_key", "rows", "listed_at", "retired_at")),
+    schema="clip",
+)
+_OBJECT_ROWS = table(
+    "object_row", *map(column, ("object_id", "key", "record_key", "input_md5")), schema="clip"
+)
 _FEWEST_KEYS = 1000
 """Keys looked through at once for a batch, at least; doubled while few of them are pending."""
 
@@ -47,11 +54,6 @@ class FileSource:
         self._store = store
         self._format = rows
         self._manifest = Manifest(engine, name, layout=repr(rows))
-        with transaction(engine) as connection:
-            self._object, self._row = (
-                Table(name, MetaData(), schema="clip", autoload_with=connection)
-                for name in ("object", "object_row")
-            )
         self._pending = PendingRecords(engine, name, self._columns)
         self._reading: _Reading | None = None
 
@@ -152,7 +154,7 @@ class FileSource:
 
     def _columns(self, selection: Selection) -> RecordColumns:
         """A row for each record of the manifest as it was when the run was planned."""
-        files, keys = self._object.c, selection.keys
+        files, keys = _OBJECTS.c, selection.keys
         first = (
             files.first_key if keys.start is None else func.greatest(files.first_key, keys.start)
         )
@@ -172,7 +174,7 @@ class FileSource:
         )
         listed = (
             select(files.id, numbered.c.key, files.event_time)
-            .select_from(self._object.join(numbered, true()))
+            .select_from(_OBJECTS.join(numbered, true()))
             .where(there)
             .subquery("record")
         )
@@ -180,8 +182,8 @@ class FileSource:
         if not self._format.names_rows:
             key = KeyColumn(columns.key, columns.key, cast(columns.key, Text))
             return RecordColumns(listed, key, columns.event_time, input_md5=None)
-        row = self._row.c
-        named = listed.join(self._row, and_(row.object_id == columns.id, row.key == columns.key))
+        row = _OBJECT_ROWS.c
+        named = listed.join(_OBJECT_ROWS, and_(row.object_id == columns.id, row.key == columns.key))
         key = KeyColumn(columns.key, columns.key, row.record_key)
         return RecordColumns(named, key, columns.event_time, row.input_md5)
 

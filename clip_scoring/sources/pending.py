@@ -12,13 +12,14 @@ from sqlalchemy import (
     Connection,
     Engine,
     FromClause,
-    MetaData,
-    Table,
+    TableClause,
     and_,
+    column,
     func,
     not_,
     or_,
     select,
+    table,
 )
 
 from clip_scoring.database.connection import transaction
@@ -27,6 +28,11 @@ from clip_scoring.shards import PlannedRange, successor
 from clip_scoring.sources.keys import KeyColumn
 
 _PLANNING_TIMEOUT = "30min"
+_OF_BOTH = ("source", "fingerprint_id", "record_key", "input_md5")
+_OUTCOMES = tuple(
+    table(name, *map(column, (*_OF_BOTH, *own)), schema="clip")
+    for name, own in (("score", ["scored_at"]), ("rejection", ["rejected_at", "next_attempt_at"]))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +55,6 @@ class PendingRecords:
         self._engine = engine
         self._source = source
         self._columns = columns
-        with transaction(engine) as connection:
-            self._outcomes = [
-                Table(name, MetaData(), schema="clip", autoload_with=connection)
-                for name in ("score", "rejection")
-            ]
 
     def count(self, selection: Selection) -> int:
         """How many records of the selection are pending."""
@@ -106,12 +107,10 @@ class PendingRecords:
             conditions.append(columns.key.at_least(keys.start))
         if keys.stop is not None:
             conditions.append(columns.key.below(keys.stop))
-        unsettled: Callable[[Table, ColumnElement[bool]], ColumnElement[bool]] = (
-            _missing_by_lookup if by_lookup else _missing
-        )
+        unsettled = _missing_by_lookup if by_lookup else _missing
         conditions += [
-            unsettled(table, _settled(table, self._source, columns, selection))
-            for table in self._outcomes
+            unsettled(outcomes, _settled(outcomes, self._source, columns, selection))
+            for outcomes in _OUTCOMES
         ]
         return and_(*conditions)
 
@@ -128,32 +127,33 @@ class PendingRecords:
 
 
 def _settled(
-    table: Table, source: str, columns: RecordColumns, selection: Selection
+    outcomes: TableClause, source: str, columns: RecordColumns, selection: Selection
 ) -> ColumnElement[bool]:
-    """An outcome in `table` that takes its record out of the selection."""
+    """An outcome that takes its record out of the selection."""
+    outcome = outcomes.c
     belongs = [
-        table.c.source == source,
-        table.c.fingerprint_id == selection.fingerprint_id,
-        table.c.record_key == columns.key.text,
+        outcome.source == source,
+        outcome.fingerprint_id == selection.fingerprint_id,
+        outcome.record_key == columns.key.text,
     ]
-    written_at = table.c.scored_at if table.name == "score" else table.c.rejected_at
-    since_planning = written_at >= selection.as_of
+    is_score = "scored_at" in outcome
+    since_planning = (outcome.scored_at if is_score else outcome.rejected_at) >= selection.as_of
     if selection.rescore is Rescore.ALL:
         return and_(*belongs, since_planning)
     if columns.input_md5 is not None:
-        belongs.append(table.c.input_md5 == columns.input_md5)
-    if table.name == "score":
+        belongs.append(outcome.input_md5 == columns.input_md5)
+    if is_score:
         return and_(*belongs)
     if selection.rescore is Rescore.REJECTED:
         return and_(*belongs, since_planning)
-    waits = or_(table.c.next_attempt_at.is_(None), table.c.next_attempt_at > selection.as_of)
+    waits = or_(outcome.next_attempt_at.is_(None), outcome.next_attempt_at > selection.as_of)
     return and_(*belongs, waits)
 
 
-def _missing(table: Table, settled: ColumnElement[bool]) -> ColumnElement[bool]:
-    return not_(select(1).select_from(table).where(settled).exists())
+def _missing(outcomes: TableClause, settled: ColumnElement[bool]) -> ColumnElement[bool]:
+    return not_(select(1).select_from(outcomes).where(settled).exists())
 
 
-def _missing_by_lookup(table: Table, settled: ColumnElement[bool]) -> ColumnElement[bool]:
+def _missing_by_lookup(outcomes: TableClause, settled: ColumnElement[bool]) -> ColumnElement[bool]:
     # A scalar subquery is never turned into a join, whatever the statistics say.
-    return select(func.count()).select_from(table).where(settled).scalar_subquery() == 0
+    return select(func.count()).select_from(outcomes).where(settled).scalar_subquery() == 0

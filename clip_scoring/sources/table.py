@@ -89,6 +89,9 @@ def _reflect(engine: Engine, table: str) -> Table:
         raise SettingsInvalid(f"table {table!r} has no schema: write schema.name")
     with transaction(engine) as connection:
         try:
-            return Table(name, MetaData(), schema=schema, autoload_with=connection)
+            # Whatever its foreign keys lead to is none of our business, and may be hundreds.
+            return Table(
+                name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False
+            )
         except NoSuchTableError as missing:
             raise SettingsInvalid(f"no table or view {table} in {engine.url.database}") from missing
