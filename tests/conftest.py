@@ -12,7 +12,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg2
 import pytest
 from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine
@@ -22,6 +21,7 @@ from clip_scoring.database.connection import connect_engine
 from clip_scoring.settings.environment import S3Access
 from stack.postgres import PostgresServer
 from tests.support import groups
+from tests.support.databases import TEMPLATE, Databases
 from tests.support.world import World
 
 if TYPE_CHECKING:
@@ -82,8 +82,8 @@ def log_levels() -> Iterator[None]:
 def server() -> Iterator[PostgresServer]:
     """One PostgreSQL for the session, with a template database that has the schema."""
     with PostgresServer.temporary() as running:
-        running.create_database("template_clip")
-        engine = connect_engine(running.url("template_clip"))
+        running.create_database(TEMPLATE)
+        engine = connect_engine(running.url(TEMPLATE))
         schema.upgrade(engine)
         engine.dispose()
         yield running
@@ -133,21 +133,25 @@ def empty_database(server: PostgresServer) -> str:
     return server.url(name)
 
 
+@pytest.fixture(scope="session")
+def databases(server: PostgresServer) -> Databases:
+    """Copies of the template database."""
+    return Databases(server)
+
+
 @pytest.fixture
-def database(server: PostgresServer) -> str:
+def database(databases: Databases) -> Iterator[str]:
     """The URL of a database with schema clip and no rows."""
-    name = f"clip_{next(_numbers)}"
-    connection = psycopg2.connect(server.url())
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template_clip")
-    connection.close()
-    return server.url(name)
+    with databases.one() as url:
+        yield url
 
 
 @pytest.fixture
-def engine(database: str) -> Engine:
-    return connect_engine(database)
+def engine(database: str) -> Iterator[Engine]:
+    """Connected once: a new connection costs as much as most transactions of a test."""
+    engine = connect_engine(database, kept=8)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
