@@ -22,7 +22,8 @@ from clip_scoring.stages import Read, ScoredBatch, load_ahead, score_ahead
 
 REPOSITORY = Path(__file__).parents[2]
 DIE_AT = "CLIP_TEST_DIE_AT"
-"""`point times`: the process kills itself when it comes there for that time."""
+"""`point times [signal]`: what the process sends to itself, SIGKILL or that signal, when it comes
+there for that time."""
 
 
 class PathLoader:
@@ -61,8 +62,8 @@ class PretendScorer:
 
 
 def dying(owner: object, name: str, point: str, *, after: bool = False) -> None:
-    """Let the process kill itself at a call of `owner.name`, as the environment orders."""
-    ordered, _, times = os.environ.get(DIE_AT, "").partition(" ")
+    """Let the process kill or stop itself at a call of `owner.name`, as the environment orders."""
+    ordered, times, number = [*os.environ.get(DIE_AT, "").split(), "", "", ""][:3]
     if ordered != point:
         return
     real: Callable[..., Any] = getattr(owner, name)
@@ -71,12 +72,13 @@ def dying(owner: object, name: str, point: str, *, after: bool = False) -> None:
     def called(*args: Any, **more: Any) -> Any:
         nonlocal left
         left -= 1
-        if not left and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        found = real(*args, **more)
-        if not left:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return found
+        due = left == 0
+        if due and not after:
+            os.kill(os.getpid(), signal.Signals[number or "SIGKILL"])
+        result = real(*args, **more)
+        if due and after:
+            os.kill(os.getpid(), signal.Signals[number or "SIGKILL"])
+        return result
 
     setattr(owner, name, called)
 

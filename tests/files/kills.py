@@ -90,10 +90,10 @@ class Figures:
     """Outputs that were there and not whole after a kill."""
 
 
-def kill_rounds(folder: Path, *, seed: int, kills: int) -> Figures:
+def kill_rounds(folder: Path, *, seed: int, kills: int, rows: int = ROWS) -> Figures:
     """Kill so many calls at random moments and go on each time, comparing each output."""
     random = Random(seed)
-    path = pairs_file(folder)
+    path = pairs_file(folder, rows)
     output, journal = folder / "pairs_scored.csv", folder / "pairs_scored.csv.journal"
     unbroken = call(path)
     assert unbroken.code == 0, unbroken.stderr

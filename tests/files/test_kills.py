@@ -54,6 +54,6 @@ def test_a_torn_line_and_all_behind_it_is_scored_again(tmp_path: Path) -> None:
 
 
 def test_ten_kills_at_random_moments_leave_no_trace(tmp_path: Path) -> None:
-    figures = kill_rounds(tmp_path, seed=3, kills=10)
+    figures = kill_rounds(tmp_path, seed=3, kills=10, rows=15_000)
     assert (figures.kills, figures.different, figures.halves) == (10, 0, 0)
     assert figures.kills_of_unfinished > 0
