@@ -59,6 +59,7 @@ def visited(night: Night) -> Iterator[Night]:
     connections, written = connection_ids(night), sources.read_text()
     yield night
     sources.write_text(written)
+    night.reparse()
     for each in connection_ids(night) - connections:
         night.api.delete(f"/api/v2/connections/{each}")
 
@@ -94,6 +95,7 @@ def test_each_command_of_the_page_does_what_the_page_shows(
             assert NEW_WEIGHTS in block
             with night.site.state.sources.open("a") as registered:
                 registered.write(block.replace(NEW_WEIGHTS, str(new_weights)))
+            night.reparse()
             wait_for(lambda: "next" in offered(night), "new weights in the form")
         else:
             assert language == "sql", language
