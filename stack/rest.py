@@ -58,7 +58,7 @@ class Api:
             request.add_header("Authorization", f"Bearer {self.token}")
         try:
             with OPENER.open(request, timeout=TIMEOUT_S) as answer:
-                return dict(json.loads(answer.read() or "{}"))
+                return dict(json.loads(answer.read() or "null") or {})
         except urllib.error.HTTPError as error:
             words = error.read(2000).decode(errors="replace")
             raise Refused(error.code, f"{method} {path}: {error.code} {words}") from error
