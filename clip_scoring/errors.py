@@ -6,7 +6,8 @@ from clip_scoring.display import redacted
 class ClipScoringError(Exception):
     """Anything this package raises on purpose; its text is one line with the thing and the fix.
 
-    Addresses in the text lose their secrets at once: it ends in logs, messages and on pages.
+    Addresses in the text lose their secrets at once: it ends in logs, messages, XComs and on
+    pages. For the same reason it names shards, rows and counts, never a key or a caption.
     """
 
     def __init__(self, text: str) -> None:

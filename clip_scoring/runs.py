@@ -117,10 +117,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class ShardPlan:
-    """One shard as a scheduler needs it: its id, its name for people, its planned records."""
+    """One shard as planned; its keys are text of users, so a scheduler is told the numbers only."""
 
     shard_id: int
-    label: str
+    number: int
+    keys: KeyRange
     planned: int
 
 

@@ -74,9 +74,7 @@ def _until(
 ) -> Iterator[LoadedBatch]:
     for batch in batches:
         if stopping():
-            raise Interrupted(
-                f"shard {claim.number}: stopped before the batch up to {batch.stop!r}"
-            )
+            raise Interrupted(f"shard {claim.number}: stopped behind its last commit, as asked")
         yield batch
 
 

@@ -32,7 +32,7 @@ with DAG(
         task_id="score",
         pool="gpu",
         queue="gpu",
-        map_index_template="{{ task.shard_label }}",
+        map_index_template="shard {{ task.shard_number }}: {{ task.records }} records",
     ).expand_kwargs(plan.output)
     # all_done: finish also judges a run whose shards failed, and turns it red by failing itself.
     finish = FinishRunOperator(task_id="finish", trigger_rule="all_done", retries=2)

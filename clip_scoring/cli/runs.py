@@ -18,7 +18,7 @@ from uuid import uuid4
 from clip_scoring.cli.choices import argument, span
 from clip_scoring.cli.commands import Commands, add_command
 from clip_scoring.cli.tables import rejections_table, runs_table, shards_table
-from clip_scoring.display import address
+from clip_scoring.display import address, redacted_cell
 from clip_scoring.errors import RunFailed
 from clip_scoring.fingerprint import Dtype, Tier
 from clip_scoring.processes import die_with_parent
@@ -69,7 +69,8 @@ def _plan(settings: Settings, arguments: argparse.Namespace) -> None:
         print(preview_plan(settings, options))
         return
     for shard in _planned(settings, options, _run_key(arguments)).shards:
-        print(f"shard {shard.label}: {shard.planned} records")
+        start, stop = (redacted_cell(str(key)) for key in (shard.keys.start, shard.keys.stop))
+        print(f"shard {shard.number}: [{start}, {stop}): {shard.planned} records")
 
 
 def _run(settings: Settings, arguments: argparse.Namespace) -> None:

@@ -106,7 +106,7 @@ class PostgresPlanning:
         """The run's shards by number."""
         rows = self._connection.execute(query("shards_of_run"), {"run_id": run.id})
         return [
-            ShardPlan(row.id, f"{row.number}: [{row.start_key}, {row.stop_key})", row.planned)
+            ShardPlan(row.id, row.number, KeyRange(row.start_key, row.stop_key), row.planned)
             for row in rows
         ]
 

@@ -136,8 +136,8 @@ class PostgresSink:
         )
         if moved.rowcount != 1:
             raise ShardLost(
-                f"shard {claim.number}: epoch {claim.checkpoint.epoch} at offset "
-                f"{claim.checkpoint.offset!r} is not the current claim any more"
+                f"shard {claim.number}: epoch {claim.checkpoint.epoch} is not the current claim "
+                "any more, or its offset has moved"
             )
         _put(connection, self._runs[claim.run_id], claim, outcomes)
 

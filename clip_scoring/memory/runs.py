@@ -146,10 +146,7 @@ class InMemoryRunStore:
     def shards(self, run: Run) -> list[ShardPlan]:
         """The run's shards by number."""
         return [
-            ShardPlan(
-                shard.id, f"{shard.number}: [{shard.keys.start}, {shard.keys.stop})", shard.planned
-            )
-            for shard in self._of(run)
+            ShardPlan(shard.id, shard.number, shard.keys, shard.planned) for shard in self._of(run)
         ]
 
     def selection_of(self, request: RunRequest) -> Selection:

@@ -10,7 +10,6 @@ from itertools import islice
 from sqlalchemy import Connection, Engine
 
 from clip_scoring.database.connection import query, transaction
-from clip_scoring.display import redacted_cell
 from clip_scoring.errors import ObjectUnreadable
 from clip_scoring.records import Record
 from clip_scoring.runs import Window
@@ -148,8 +147,7 @@ def _name_rows(
         if len(known := set(added.scalars())) != len(part):
             key = min(set(names) - known)
             raise ObjectUnreadable(
-                f"{stored.shown}: row {key - first_key + 1} has the id "
-                f"{redacted_cell(names[key])!r} of another row"
+                f"{stored.shown}: row {key - first_key + 1} has the id of another row"
             )
 
 

@@ -75,19 +75,26 @@ class PlanRunOperator(BaseOperator):
             plan.run_id, plan.planned, len(plan.shards), plan.reserved,
         )  # fmt: skip
         emit_remaining(options.source, planned.remaining)
-        return [{"shard_id": shard.shard_id, "shard_label": shard.label} for shard in plan.shards]
+        return [
+            {"shard_id": shard.shard_id, "shard_number": shard.number, "records": shard.planned}
+            for shard in plan.shards
+        ]
 
 
 class ScoreShardOperator(BaseOperator):
-    """Scores what is left of one shard; resumes at its checkpoint however the last try ended."""
+    """Scores what is left of one shard; resumes at its checkpoint however the last try ended.
 
-    template_fields = ("shard_label",)
+    `records` are those planned. Airflow renders template fields, and what stands in the map index
+    is executed with them: numbers only, no field is a template.
+    """
+
     operator_extra_links = (ShardLink(),)
 
-    def __init__(self, *, shard_id: int, shard_label: str, **kwargs: Any) -> None:
+    def __init__(self, *, shard_id: int, shard_number: int, records: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.shard_id = shard_id
-        self.shard_label = shard_label
+        self.shard_number = shard_number
+        self.records = records
         self._stopping = Event()
 
     def execute(self, context: Context) -> dict[str, int]:
@@ -106,7 +113,7 @@ class ScoreShardOperator(BaseOperator):
                     committed=emit_batches(options.source),
                 )
                 emit_remaining(options.source, run.remaining())
-        self.log.info("shard %s: %s", self.shard_label, result)
+        self.log.info("shard %d: %s", self.shard_number, result)
         return {"scored": result.scored, "rejected": result.rejected, "epoch": result.epoch}
 
     def on_kill(self) -> None:

@@ -64,8 +64,8 @@ def test_shards_never_span_a_range_that_somebody_holds(world: World) -> None:
     world.add_many(10, first=1)
     world.add_many(10, first=21)
     plan = world.plan("around")
-    assert [(shard.planned, shard.label) for shard in plan.shards] == [
-        (10, "0: [1, 11)"), (10, "1: [21, 31)")
+    assert [(shard.planned, shard.number, shard.keys) for shard in plan.shards] == [
+        (10, 0, KeyRange(1, 11)), (10, 1, KeyRange(21, 31))
     ]  # fmt: skip
 
 

@@ -24,6 +24,7 @@ ON_AIRFLOW = frozenset(
         "airflow/test_scheduler.py",
         "airflow/test_score_file.py",
         "browser/test_access.py",
+        "browser/test_hostile_keys.py",
         "browser/test_pages.py",
         "docs/test_airflow_page.py",
     }

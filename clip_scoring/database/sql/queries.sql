@@ -54,7 +54,7 @@ FROM unnest(CAST(:numbers AS integer[]), CAST(:starts AS jsonb[]), CAST(:stops A
 UPDATE clip.run SET planned = :planned, reserved = :reserved WHERE id = :run_id;
 
 -- name: shards_of_run
--- Shards by number, with the range in words.
+-- Shards by number.
 SELECT id, number, start_key, stop_key, planned FROM clip.shard
 WHERE run_id = :run_id ORDER BY number;
 

@@ -113,9 +113,8 @@ class Workshop:
             sum(each.planned for each in run.shards),
             run.reserved,
         )
-        assert [(each.label, each.planned) for each in plan.shards] == [
-            (f"{shard.number}: [{shard.start}, {shard.stop})", shard.planned)
-            for shard in run.shards
+        assert [(each.number, each.keys, each.planned) for each in plan.shards] == [
+            (shard.number, KeyRange(shard.start, shard.stop), shard.planned) for shard in run.shards
         ]
         for shard, as_planned in zip(run.shards, plan.shards, strict=True):
             shard.id = as_planned.shard_id
