@@ -74,6 +74,10 @@ class WeightsUnreachable(Retryable):
     """The hub did not answer, or not for now; the weights are not in the local cache."""
 
 
+class WeightsChanged(Retryable):
+    """A file of the weights is not the one that was hashed any more: somebody replaces it."""
+
+
 class DecoderBroken(Retryable):
     """Decoder processes end before they have seen an image: no memory, or a bad installation."""
 

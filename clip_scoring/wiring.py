@@ -125,6 +125,7 @@ def open_scorer(
     scorer = open_clip(weights, fingerprint, options)
     reference = partial(reference_similarities, weights, scorer.float32_model)
     self_test(loader, scorer, reference, lambda body: decode(body, weights.geometry))
+    weights.require_unchanged()
     threads_told = options.threads or "as many as torch takes"
     logger.info("device %s, %s, threads: %s", scorer.device, fingerprint.dtype, threads_told)
     return scorer

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
+import safetensors.torch
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
@@ -101,15 +102,22 @@ def embedding_dimensions(weights: Weights) -> int:
 
 
 def load_model(weights: Weights, *, dtype: torch.dtype, device: str) -> Any:
-    """The model of the weights' architecture, ready to encode; raises WeightsInvalid."""
+    """The model of the weights' architecture, ready to encode; raises WeightsInvalid.
+
+    Its tensors are made of the bytes that were hashed, in memory of this process: no file that
+    somebody overwrites can change them. Raises WeightsChanged where one was before.
+    """
     # TF32 would round float32 products to ten bits.
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     transformers_logging.disable_progress_bar()
+    kind = _MODELS[weights.architecture]
     try:
-        model, report = _MODELS[weights.architecture].from_pretrained(
-            weights.folder,
-            use_safetensors=True,
+        config = kind.config_class.from_pretrained(weights.folder)
+        model, report = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=_tensors(weights),
             local_files_only=True,
             dtype=dtype,
             output_loading_info=True,
@@ -123,3 +131,10 @@ def load_model(weights: Weights, *, dtype: torch.dtype, device: str) -> Any:
         )
     with memory_needed_for(f"weights {weights.folder}"):
         return model.to(device).eval()
+
+
+def _tensors(weights: Weights) -> dict[str, torch.Tensor]:
+    tensors: dict[str, torch.Tensor] = {}
+    for name in weights.tensor_files():
+        tensors |= safetensors.torch.load(weights.read(name))
+    return tensors

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
-from clip_scoring.errors import WeightsInvalid
+from clip_scoring.errors import WeightsChanged, WeightsInvalid
 from clip_scoring.fingerprint import Dtype, Fingerprint, Tier
 from clip_scoring.geometry import Fit, Geometry
 from clip_scoring.settings.registrations import TINY
@@ -29,7 +30,11 @@ _TOKENIZER_FILES = (
     "spiece.model",
     "tokenizer_config.json",
     "special_tokens_map.json",
+    "added_tokens.json",
 )
+_PREPROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_TENSORS = ".safetensors"
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _VOCABULARIES = {
     Architecture.CLIP: ("tokenizer.json", "vocab.json"),
     Architecture.SIGLIP: ("tokenizer.json", "spiece.model"),
@@ -55,6 +60,8 @@ class Weights:
     """
 
     folder: Path
+    files: Mapping[str, str] = field(compare=False, repr=False)
+    """SHA-256 of all that is read from the folder, by name."""
     architecture: Architecture
     geometry: Geometry
     rescale: float
@@ -77,6 +84,40 @@ class Weights:
             dtype=dtype,
         )
 
+    def tensor_files(self) -> list[str]:
+        """The names of the files that hold the tensors; raises WeightsInvalid for none."""
+        if _SINGLE in self.files:
+            return [_SINGLE]
+        listed = _read_json(self.folder / _INDEX).get("weight_map")
+        names = sorted({str(name) for name in listed.values()}) if isinstance(listed, dict) else []
+        if not names or not set(names) <= self.files.keys():
+            raise WeightsInvalid(
+                f"weights {self.folder}: {_INDEX} names no files, or files that are not there"
+            )
+        return names
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a file, which are those that were hashed; raises WeightsChanged."""
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as failed:
+            raise self._changed(name) from failed
+        if sha256(content).hexdigest() != self.files[name]:
+            raise self._changed(name)
+        return content
+
+    def require_unchanged(self) -> None:
+        """Raise WeightsChanged when a file other than the tensors is not what was hashed."""
+        for name in self.files:
+            if not name.endswith(_TENSORS):
+                self.read(name)
+
+    def _changed(self, name: str) -> WeightsChanged:
+        return WeightsChanged(
+            f"weights {self.folder}: {name} was changed while they were loaded: put new weights "
+            "into a folder of their own, or rename a whole folder into place"
+        )
+
 
 def open_weights(location: str, *, revision: str | None = None) -> Weights:
     """Check and hash the folder at `location`, or the embedded weights for `tiny`.
@@ -92,23 +133,26 @@ def open_weights(location: str, *, revision: str | None = None) -> Weights:
     architecture = _architecture(config, location)
     if "auto_map" in config:
         raise WeightsInvalid(f"weights {location}: config.json asks to run code (auto_map)")
-    tensors = sorted(folder.glob("*.safetensors"))
+    tensors = sorted(folder.glob(f"*{_TENSORS}"))
     if not tensors:
         raise WeightsInvalid(f"weights {location}: no *.safetensors file in the folder")
     tokenizer = _tokenizer_files(folder, _VOCABULARIES[architecture], location)
     preprocessor = _PREPROCESSOR_DEFAULTS[architecture] | _preprocessor(folder)
     geometry = _geometry(preprocessor, folder)
     _require_fit(geometry, config, location)
-    weights_sha256 = _digest([folder / "config.json", *tensors])
+    model = [path.name for path in (folder / "config.json", *tensors)]
+    files = _hashed(folder, [*model, *tokenizer, *_PREPROCESSORS, _INDEX])
+    weights_sha256 = _digest(files, model)
     return Weights(
         folder=folder,
+        files=files,
         architecture=architecture,
         geometry=geometry,
         rescale=_rescale(preprocessor, folder),
         mean=_channels(preprocessor, "image_mean", folder),
         std=_divisors(preprocessor, folder),
         weights_sha256=weights_sha256,
-        tokenizer_sha256=_digest(tokenizer),
+        tokenizer_sha256=_digest(files, tokenizer),
         preprocessor_sha256=sha256(json.dumps(preprocessor, sort_keys=True).encode()).hexdigest(),
         revision=revision or weights_sha256[:12],
     )
@@ -124,12 +168,12 @@ def _architecture(config: dict[str, Any], location: str) -> Architecture:
         ) from other
 
 
-def _tokenizer_files(folder: Path, vocabulary: tuple[str, ...], location: str) -> list[Path]:
+def _tokenizer_files(folder: Path, vocabulary: tuple[str, ...], location: str) -> list[str]:
     """Those that are there; raises WeightsInvalid where no file holds the vocabulary."""
-    files = [folder / name for name in _TOKENIZER_FILES if (folder / name).is_file()]
-    if not set(vocabulary) & {path.name for path in files}:
+    names = [name for name in _TOKENIZER_FILES if (folder / name).is_file()]
+    if not set(vocabulary) & {*names}:
         raise WeightsInvalid(f"weights {location}: no {' or '.join(vocabulary)} in the folder")
-    return files
+    return names
 
 
 def _require_fit(geometry: Geometry, config: dict[str, Any], location: str) -> None:
@@ -156,10 +200,10 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _preprocessor(folder: Path) -> dict[str, Any]:
     """The image processor's settings, in either of the two files that hold them."""
-    own = folder / "preprocessor_config.json"
+    own, shared = (folder / name for name in _PREPROCESSORS)
     if own.is_file():
         return _read_json(own)
-    settings = _read_json(folder / "processor_config.json").get("image_processor")
+    settings = _read_json(shared).get("image_processor")
     if not isinstance(settings, dict):
         raise WeightsInvalid(f"weights: {folder}: no preprocessor_config.json")
     return settings
@@ -223,13 +267,19 @@ def _divisors(preprocessor: dict[str, Any], folder: Path) -> tuple[float, float,
     return std
 
 
-def _digest(paths: list[Path]) -> str:
+def _hashed(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """SHA-256s of those files that are there."""
+    digests = {}
+    for name in names:
+        if (path := folder / name).is_file():
+            with path.open("rb") as stream:
+                digests[name] = file_digest(stream, sha256).hexdigest()
+    return digests
+
+
+def _digest(files: Mapping[str, str], names: Sequence[str]) -> str:
     """SHA-256 over the names and SHA-256s of the files, in the given order."""
     whole = sha256()
-    for path in paths:
-        with path.open("rb") as stream:
-            content = sha256()
-            while block := stream.read(1 << 20):
-                content.update(block)
-        whole.update(f"{path.name} {content.hexdigest()}\n".encode())
+    for name in names:
+        whole.update(f"{name} {files[name]}\n".encode())
     return whole.hexdigest()
