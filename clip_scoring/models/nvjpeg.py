@@ -53,7 +53,8 @@ def open_nvjpeg(device: str, geometry: Geometry) -> DecodeJpegs:
             "tier nvjpeg needs torchcodec 0.16 or newer: pip install clip-scoring[nvjpeg] "
             f"({_first_line(missing)})"
         ) from missing
-    decode = partial(_by_torchcodec, partial(decode_jpeg, mode=ImageReadMode.RGB, device=device))
+    on_device = partial(decode_jpeg, mode=ImageReadMode.RGB, device=device)
+    decode = partial(_by_torchcodec, on_device, device)
     _require_working(decode)
     return decode
 
@@ -213,14 +214,16 @@ def _short_of_memory(failed: RuntimeError) -> bool:
 
 
 def _by_torchcodec(
-    decode_jpeg: Callable[[list[torch.Tensor]], list[torch.Tensor]], bodies: Sequence[bytes]
+    decode_jpeg: Callable[[list[torch.Tensor]], list[torch.Tensor]],
+    device: str,
+    bodies: Sequence[bytes],
 ) -> list[torch.Tensor]:
     # Copies, since torch warns of memory that may not be written.
     encoded = [torch.frombuffer(bytearray(body), dtype=torch.uint8) for body in bodies]
     try:
         return decode_jpeg(encoded)
     except RuntimeError:
-        torch.cuda.synchronize()  # a dead device raises here what it is
+        torch.cuda.synchronize(device)  # a dead device raises here what it is
         raise
 
 

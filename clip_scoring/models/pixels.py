@@ -21,7 +21,7 @@ class Normaliser:
         self._rescale = weights.rescale
         self._mean = self._channel(weights.mean)
         self._std = self._channel(weights.std)
-        self._ring = _PinnedRing() if device.type == "cuda" else None
+        self._ring = _PinnedRing(device) if device.type == "cuda" else None
 
     def __call__(self, images: Sequence[Pixels], rows: int) -> torch.Tensor:
         """float32 (rows, 3, H, W): each image, rescaled, then normalised by channel; rest blank."""
@@ -43,7 +43,8 @@ class Normaliser:
 class _PinnedRing:
     """Host memory that the GPU copies from by itself, while the next images are filled in."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._slots: list[torch.Tensor | None] = [None] * _SLOTS
         self._copied: list[torch.cuda.Event | None] = [None] * _SLOTS
         self._at = 0
@@ -60,7 +61,10 @@ class _PinnedRing:
         return slot
 
     def sent(self) -> None:
-        """Note on the GPU's stream that the copy from the current slot was asked for."""
+        """Note on the GPU's stream that the copy from the current slot was asked for.
+
+        Its own stream: that of whatever GPU is the current one would be done at once.
+        """
         event: torch.cuda.Event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record()
+        event.record(torch.cuda.current_stream(self._device))
         self._copied[self._at] = event

@@ -419,7 +419,7 @@ def torchcodec(decode_jpeg: Callable[..., object], patch: pytest.MonkeyPatch) ->
     decoders.__dict__.update(decode_jpeg=decode_jpeg, ImageReadMode=type("M", (), {"RGB": "RGB"}))
     patch.setitem(sys.modules, "torchcodec", package)
     patch.setitem(sys.modules, "torchcodec.decoders", decoders)
-    patch.setattr(torch.cuda, "synchronize", lambda: None)
+    patch.setattr(torch.cuda, "synchronize", lambda device: None)
 
 
 def test_torchcodec_gets_a_list_of_bytes_as_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
