@@ -95,6 +95,9 @@ class WatchedSink:
         """As the sink does."""
         return self._inner.claim(shard_id, device=device)
 
+    def renew(self, claim: Claim) -> None:
+        self._inner.renew(claim)
+
     def claim_free(self, run: Run, *, device: str) -> Claim | None:
         """As the sink does."""
         return self._inner.claim_free(run, device=device)

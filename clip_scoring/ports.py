@@ -164,6 +164,9 @@ class Sink(Protocol):
     def claim_free(self, run: Run, *, device: str) -> Claim | None:
         """Take an unfinished shard of the run that nobody works on, if there is one."""
 
+    def renew(self, claim: Claim) -> None:
+        """Keep others from taking the shard; without effect when the claim is void."""
+
     def release(self, claim: Claim) -> None:
         """Let others take the shard at once; without effect when the claim is void."""
 
@@ -224,7 +227,7 @@ class Runs(Protocol):
         """The run's similarities, counted from rows."""
 
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:
-        """Those of the last succeeded runs of the same source and fingerprint, newest first."""
+        """Those of the last runs before it of its scope that succeeded, newest first."""
 
     def extremes(self, run: Run, most: int) -> tuple[Ranked, Ranked]:
         """The run's lowest similarities, lowest first, and its highest, highest first."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from clip_scoring.errors import Interrupted, Retryable
+from clip_scoring.lease import kept_alive
 from clip_scoring.metrics import StageMetrics
 from clip_scoring.ports import Loader, Scorer, Sink, Source
 from clip_scoring.runs import Run
@@ -53,7 +54,8 @@ def score_shard(
     cases everything committed so far stands.
     """
     scored = rejected = 0
-    with closing(read_ahead(_reads_of_shard(run, claim, worker.source))) as reads:
+    ahead = read_ahead(_reads_of_shard(run, claim, worker.source))
+    with closing(ahead) as reads, kept_alive(worker.sink, claim):
         try:
             batches = load_ahead(reads, loader=worker.loader, batch_size=run.batch_size)
             for batch in score_ahead(_until(stopping, batches, claim), scorer=worker.scorer):

@@ -52,6 +52,12 @@ class PostgresSink:
         """Take an unfinished shard of the run that nobody works on, if there is one."""
         return _repeated(lambda _: self._claim("claim_free_shard", device, run_id=run.id))
 
+    def renew(self, claim: Claim) -> None:
+        """Keep others from taking the shard; without effect when the claim is void."""
+        owned = {"shard_id": claim.shard_id, "epoch": claim.checkpoint.epoch, "lease": LEASE}
+        with transaction(self._engine) as connection:
+            connection.execute(query("renew_lease"), owned)
+
     def release(self, claim: Claim) -> None:
         """Let others take the shard at once; without effect when the claim is void."""
         owned = {"shard_id": claim.shard_id, "epoch": claim.checkpoint.epoch}

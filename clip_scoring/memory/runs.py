@@ -182,6 +182,13 @@ class InMemoryRunStore:
                     return self.claim(shard.id, device=device)[1]
         return None
 
+    def renew(self, claim: Claim) -> None:
+        """Keep others from taking the shard; without effect when the claim is void."""
+        with self._lock:
+            shard = self._shards[claim.shard_id - 1]
+            if shard.epoch == claim.checkpoint.epoch and not shard.done:
+                shard.lease_until = self._clock() + _LEASE
+
     def release(self, claim: Claim) -> None:
         """Let others take the shard at once; without effect when the claim is void."""
         with self._lock:
@@ -252,11 +259,12 @@ class InMemoryRunStore:
         return lowest[:most], highest[:most]
 
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:
-        """Those of the last succeeded runs of the same source and fingerprint, newest first."""
+        """Those of the last runs before it of its scope that succeeded, newest first."""
         past = [
             self.metrics[other.id].histogram
             for other in self._runs.values()
             if self._same_scope(other, run)
+            and other.id < run.id
             and self._states[other.id] == "succeeded"
             and self.metrics[other.id].histogram
         ]

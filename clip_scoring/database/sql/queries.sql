@@ -95,30 +95,14 @@ WHERE id = (SELECT id FROM clip.shard
             ORDER BY number LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING id, run_id, number, start_key, stop_key, "offset", epoch, tries;
 
+-- name: renew_lease
+-- The worker is alive, although its batch takes long.
+UPDATE clip.shard SET lease_until = now() + :lease
+WHERE id = :shard_id AND epoch = :epoch AND state = 'open';
+
 -- name: release_shard
 -- The worker leaves in good order: the next one need not wait for the lease.
 UPDATE clip.shard SET worker = NULL WHERE id = :shard_id AND epoch = :epoch;
-
--- name: workers_of_run
--- Who works on unfinished shards of the run, and until when each is taken for alive at least.
-SELECT worker, max(lease_until) AS lease_until, count(*) AS shards FROM clip.shard
-WHERE run_id = :run_id AND state = 'open' AND worker IS NOT NULL
-GROUP BY worker ORDER BY worker;
-
--- name: dismiss_workers
--- These workers are known to be dead: their shards are free at once.
-UPDATE clip.shard SET worker = NULL
-WHERE run_id = :run_id AND state = 'open' AND worker = ANY (:workers);
-
--- name: unfinished_shards
--- How many shards of the run are not done.
-SELECT count(*) FROM clip.shard WHERE run_id = :run_id AND state = 'open';
-
--- name: left_of_run
--- Those shards, and how many of their records have no outcome yet; some may have arrived since.
-SELECT count(*) AS shards,
-       coalesce(sum(greatest(planned - scored - rejected, 0)), 0) AS records
-FROM clip.shard WHERE run_id = :run_id AND state = 'open';
 
 -- name: run_of_shard
 -- The key of the run that a shard belongs to.
