@@ -187,7 +187,7 @@ class PostgresRuns:
             return {row.bin: row.n for row in connection.execute(query("histogram"), counted)}
 
     def past_histograms(self, run: Run, most: int) -> list[Histogram]:
-        """Those of the last succeeded runs of the same source and fingerprint, newest first."""
+        """Those of the last runs before it of its scope that succeeded, newest first."""
         with transaction(self._engine) as connection:
             rows = connection.execute(query("past_histograms"), {**_scope(run), "most": most})
             return [histogram_of_json(row.histogram) for row in rows]

@@ -37,9 +37,10 @@ SELECT record_key, similarity FROM clip.score WHERE run_id = :run_id
 ORDER BY similarity DESC, record_key LIMIT :most;
 
 -- name: past_histograms
--- Histograms of the last succeeded runs of the same source and fingerprint that scored anything.
+-- Histograms of the last runs before this one that succeeded, of the same source and fingerprint,
+-- and scored anything.
 SELECT metrics -> 'histogram' AS histogram FROM clip.run
-WHERE source = :source AND fingerprint_id = :fingerprint_id AND id <> :run_id
+WHERE source = :source AND fingerprint_id = :fingerprint_id AND id < :run_id
   AND state = 'succeeded' AND scored > 0 AND jsonb_exists(metrics, 'histogram')
 ORDER BY id DESC LIMIT :most;
 
