@@ -1,6 +1,7 @@
 """score_shard on a real PostgreSQL: fencing, resuming, counting."""
 
 from collections.abc import Sequence
+from threading import Event
 
 import psycopg2
 import pytest
@@ -110,6 +111,7 @@ def test_a_zombie_loses_the_race_at_its_next_commit(world: World) -> None:
     world.add_many(40)
     world.watch_offsets()
     shard_id = world.plan("a", shard_size=40).shards[0].shard_id
+    twin_is_done = Event()
 
     class OvertakenLoader(SyntheticLoader):
         """While the zombie loads its second batch, a twin finishes the shard."""
@@ -120,10 +122,12 @@ def test_a_zombie_loses_the_race_at_its_next_commit(world: World) -> None:
             self.calls += 1
             if self.calls == 2:
                 world.score(shard_id)
+                twin_is_done.set()
             return super().load(records)
 
     with pytest.raises(ShardLost):
         world.score(shard_id, loader=OvertakenLoader())
+    assert twin_is_done.wait(60), "the zombie does not wait for what is still being loaded"
     summary = world.judge("a")
     assert (summary.scored, summary.failures) == (40, ())
     world.check_invariants()
