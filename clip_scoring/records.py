@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from hashlib import md5
 
@@ -108,6 +108,8 @@ class Record:
     """Why the source could not make a pair of this record, for instance a broken line."""
     name: str | None = None
     """Its identity among outcomes, where that is not its place in the source."""
+    computed_md5: str | None = field(default=None, init=False, compare=False)
+    """`input_md5` by the database that compares with it, whose encoding need not be ours."""
 
     def __init__(
         self,
@@ -125,6 +127,14 @@ class Record:
         _set_image(self, image)
         _set_parse_error(self, parse_error)
         _set_name(self, name)
+        _set_computed_md5(self, None)
+
+    @classmethod
+    def of_row(cls, key: Key, image_uri: str, caption: str, input_md5: str) -> Record:
+        """A record of a table, with the digest that the database itself computes of it."""
+        record = cls(key, image_uri, caption)
+        _set_computed_md5(record, input_md5)
+        return record
 
     @property
     def record_key(self) -> str:
@@ -138,13 +148,16 @@ class Record:
         Equals PostgreSQL's `md5(image_uri || E'\\x1f' || caption)`. It detects change only; it
         guards nothing, so MD5 serves.
         """
+        if self.computed_md5 is not None:
+            return self.computed_md5
         text = f"{self.image_uri}\x1f{self.caption}".encode("utf-8", "surrogatepass")
         return md5(text, usedforsecurity=False).hexdigest()
 
 
-_set_key, _set_image_uri, _set_caption, _set_image, _set_parse_error, _set_name = (
-    getattr(Record, field.name).__set__ for field in fields(Record)
-)
+(
+    _set_key, _set_image_uri, _set_caption, _set_image, _set_parse_error, _set_name,
+    _set_computed_md5,
+) = (getattr(Record, slot.name).__set__ for slot in fields(Record))  # fmt: skip
 
 
 Outcome = Score | Rejection

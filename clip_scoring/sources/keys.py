@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Connection, Integer, String, Table, Text, 
 from sqlalchemy.types import UUID
 
 from clip_scoring.database.connection import query
-from clip_scoring.errors import SettingsInvalid
 from clip_scoring.records import Key
 
 log = logging.getLogger(__name__)
@@ -58,24 +57,20 @@ class KeyColumn:
         return self.order < stop
 
 
-def key_column(connection: Connection, table: Table, name: str) -> KeyColumn:
-    """The column by name; raises SettingsInvalid unless it is an integer, text or a uuid.
+def key_column(connection: Connection, table: Table, column: ColumnElement[Any]) -> KeyColumn:
+    """The key of a column that holds integers, text or uuids.
 
     Text is sorted by code points. Where the column's own collation does that already, it is left
     alone, so that its index serves.
     """
-    column = table.c[name]
     text: ColumnElement[str] = cast(column, Text)
-    match column.type:
-        case Integer():
-            return KeyColumn(column, column, text)
-        case UUID():  # bytes of a uuid sort like the hex digits of its text
-            return KeyColumn(column, collate(text, "C"), text, is_uuid=True)
-        case String() if _sorts_by_code_points(connection, table, name):
-            return KeyColumn(column, collate(column, "C"), text)
-        case String():
-            return KeyColumn(collate(column, "C"), collate(column, "C"), text)
-    raise SettingsInvalid(f"key column {column} is {column.type}; use bigint, text or uuid")
+    if isinstance(column.type, Integer):
+        return KeyColumn(column, column, text)
+    if isinstance(column.type, UUID):  # bytes of a uuid sort like the hex digits of its text
+        return KeyColumn(column, collate(text, "C"), text, is_uuid=True)
+    if _sorts_by_code_points(connection, table, str(column.key)):
+        return KeyColumn(column, collate(column, "C"), text)
+    return KeyColumn(collate(column, "C"), collate(column, "C"), text)
 
 
 def warn_without_index(connection: Connection, table: Table, name: str) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Engine, MetaData, Table, Uuid, cast, func, select
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy import Engine, Uuid, cast, func, select
 
 from clip_scoring.database.connection import transaction
-from clip_scoring.errors import SettingsInvalid
 from clip_scoring.metrics import StageMetrics
 from clip_scoring.records import Record
 from clip_scoring.runs import Selection, Window
 from clip_scoring.settings.registrations import TablePlace
 from clip_scoring.shards import PlannedRange
+from clip_scoring.sources.columns import table_columns
 from clip_scoring.sources.keys import key_column, warn_without_index
 from clip_scoring.sources.pending import PendingRecords, RecordColumns
 
@@ -25,16 +24,16 @@ class PostgresSource:
         self.name = name
         self._engine = engine
         self._place = place
-        self._table = _reflect(engine, place.table)
-        event_time = self._column(place.event_time)
-        self._image_uri = func.coalesce(self._column(place.image), "")
-        self._caption = func.coalesce(self._column(place.caption), "")
-        self._column(place.key)
         with transaction(engine) as connection:
-            self._key = key_column(connection, self._table, place.key)
-        separated = self._image_uri.concat("\x1f").concat(self._caption)
-        input_md5 = cast(func.md5(separated), Uuid)
-        self._columns = RecordColumns(self._table, self._key, event_time, input_md5)
+            columns = table_columns(connection, place.table)
+            self._table = columns.table
+            self._key = key_column(connection, self._table, columns.key(place.key))
+        self._image_uri = columns.text("image", place.image)
+        self._caption = columns.text("caption", place.caption)
+        # Text and what is compared with it come from one server, whatever its encoding is.
+        self._md5 = func.md5(self._image_uri.concat("\x1f").concat(self._caption))
+        event_time = columns.event_time(place.event_time)
+        self._columns = RecordColumns(self._table, self._key, event_time, cast(self._md5, Uuid))
         self._pending = PendingRecords(engine, name, lambda _: self._columns)
 
     def refresh(self, window: Window) -> None:  # noqa: ARG002  # a table needs no window
@@ -53,7 +52,7 @@ class PostgresSource:
     def read_pending(self, selection: Selection, limit: int) -> list[Record]:
         """The first `limit` pending records of the selection in key order."""
         wanted = (
-            select(self._key.value, self._image_uri, self._caption)
+            select(self._key.value, self._image_uri, self._caption, self._md5)
             .select_from(self._table)
             .where(self._pending.condition(self._columns, selection, by_lookup=True))
             .order_by(self._key.order)
@@ -62,36 +61,17 @@ class PostgresSource:
         with transaction(self._engine) as connection:
             # Walk the key's index and stop at the limit; never sort what is left of the shard.
             connection.exec_driver_sql("SET LOCAL enable_sort = off")
-            return [Record(*row) for row in connection.execute(wanted)]
+            return [Record.of_row(*row) for row in connection.execute(wanted)]
 
     def find(self, record_keys: Sequence[str], *, longest: int) -> Mapping[str, Record]:
         """The records of these names as they are now, without those that are gone."""
         uri, caption = (func.left(column, longest) for column in (self._image_uri, self._caption))
-        wanted = select(self._key.value, uri, caption).where(self._key.among(record_keys))
+        wanted = select(self._key.value, uri, caption, self._md5)
         with transaction(self._engine) as connection:
-            records = [Record(*row) for row in connection.execute(wanted)]
+            rows = connection.execute(wanted.where(self._key.among(record_keys)))
+            records = [Record.of_row(*row) for row in rows]
         return {record.record_key: record for record in records}
 
     def drain_metrics(self) -> StageMetrics:
         """Nothing beyond the time that a query takes."""
         return StageMetrics()
-
-    def _column(self, name: str) -> ColumnElement[str]:
-        if name not in self._table.c:
-            known = ", ".join(self._table.c.keys())
-            raise SettingsInvalid(f"{self._table.fullname} has no column {name!r}, only {known}")
-        return self._table.c[name]
-
-
-def _reflect(engine: Engine, table: str) -> Table:
-    schema, dot, name = table.partition(".")
-    if not dot:
-        raise SettingsInvalid(f"table {table!r} has no schema: write schema.name")
-    with transaction(engine) as connection:
-        try:
-            # Whatever its foreign keys lead to is none of our business, and may be hundreds.
-            return Table(
-                name, MetaData(), schema=schema, autoload_with=connection, resolve_fks=False
-            )
-        except NoSuchTableError as missing:
-            raise SettingsInvalid(f"no table or view {table} in {engine.url.database}") from missing

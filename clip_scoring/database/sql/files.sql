@@ -9,6 +9,24 @@ ON CONFLICT (key) DO UPDATE
 SET image_uri = excluded.image_uri, caption = excluded.caption, updated_at = now()
 WHERE (record.image_uri, record.caption) IS DISTINCT FROM (excluded.image_uri, excluded.caption);
 
+-- name: columns
+-- Columns of a table or view, with the types below their domains; none where there is no such one.
+SELECT attribute.attname AS name, format_type(attribute.atttypid, attribute.atttypmod) AS shown,
+       (WITH RECURSIVE below AS (
+            SELECT oid, typtype, typname, typbasetype FROM pg_type WHERE oid = attribute.atttypid
+            UNION ALL
+            SELECT base.oid, base.typtype, base.typname, base.typbasetype
+            FROM pg_type AS base JOIN below ON base.oid = below.typbasetype)
+        SELECT CASE typtype WHEN 'e' THEN 'enum' ELSE CAST(typname AS text) END
+        FROM below WHERE typtype <> 'd') AS type
+FROM pg_attribute AS attribute
+JOIN pg_class AS class ON class.oid = attribute.attrelid
+JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+WHERE namespace.nspname = :schema AND class.relname = :table
+  AND class.relkind IN ('r', 'v', 'm', 'f', 'p') AND attribute.attnum > 0
+  AND NOT attribute.attisdropped
+ORDER BY attribute.attnum;
+
 -- name: sorts_by_code_points
 -- Whether a column's own collation orders text by code points, as COLLATE "C" does.
 SELECT CASE WHEN coll.collname = 'default'
