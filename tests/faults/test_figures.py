@@ -34,6 +34,7 @@ def scored(world: World) -> World:
     world.watch_offsets()
     for shard in world.plan(RUN_KEY, batch_size=BATCH, shard_size=20).shards:
         world.score(shard.shard_id)
+    world.engine.dispose()  # sessions that are kept for later would be counted
     return world
 
 
