@@ -18,6 +18,7 @@ from sqlalchemy.exc import (
     NoSuchModuleError,
     OperationalError,
     SQLAlchemyError,
+    TimeoutError,  # of the pool
 )
 from sqlalchemy.pool import NullPool
 
@@ -106,6 +107,8 @@ def transaction(engine: Engine, *, statement_timeout: str = "30s") -> Iterator[C
         with engine.begin() as connection:
             connection.execute(_LIMITS, {"statement": statement_timeout})
             yield connection
+    except TimeoutError as waited:
+        raise DatabaseBusy("no connection of this process was free for 30 s") from waited
     except DBAPIError as failed:
         if _connection_lost(failed):
             raise DatabaseUnreachable(_message(engine, failed)) from failed

@@ -26,9 +26,9 @@ _NO_GATES = Gates()
 @contextmanager
 def open_run(settings: Settings, *, run_key: str) -> Iterator[NightlyRun]:
     """The planned run of that key; raises RunNotFound, SchemaMismatch and DatabaseUnreachable."""
-    # One connection for the sink, one for reading ahead and one for the lease: to open them for
-    # each batch would take longer than to use them.
-    database = current_database(settings, kept=3)
+    # One connection for the sink, which the lease shares, and one for reading ahead: to open them
+    # for each batch would take longer than to use them.
+    database = current_database(settings, kept=2)
     try:
         runs = PostgresRuns(database)
         yield NightlyRun(settings, database, runs, runs.get(run_key))

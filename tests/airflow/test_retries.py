@@ -19,6 +19,7 @@ DECIDED = {
             "DatabaseBusy",
             "ObjectStoreUnavailable",
             "WeightsUnreachable",
+            "WeightsChanged",
             "JournalBusy",
         ),
         LATER,

@@ -12,8 +12,9 @@ import pytest
 
 from clip_scoring import lease
 from clip_scoring.database import sink
+from clip_scoring.database.connection import connect_engine, transaction
 from clip_scoring.database.sink import PostgresSink
-from clip_scoring.errors import DatabaseUnreachable
+from clip_scoring.errors import DatabaseBusy, DatabaseUnreachable
 from clip_scoring.lease import kept_alive
 from clip_scoring.models.fake import FakeScorer
 from clip_scoring.ports import DecodedImage
@@ -106,3 +107,17 @@ def test_a_renewal_that_finds_no_database_leaves_it_to_the_next_one(
     with kept_alive(Away(world.engine), claim):
         assert third.wait(LONG_S)
     assert set(tried) == {claim}
+
+
+def test_a_pool_without_a_free_connection_is_a_busy_database(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = connect_engine(database, kept=1)
+    monkeypatch.setattr(engine.pool, "_timeout", 0.01)
+    with (
+        transaction(engine),
+        pytest.raises(DatabaseBusy, match="no connection of this process"),
+        transaction(engine),
+    ):
+        pass
+    engine.dispose()
