@@ -31,7 +31,11 @@ RETRY_POLICY = ExceptionRetryPolicy(
             retry_delay=SOON,
             reason="a new process goes on at the checkpoint",
         ),
-        RetryRule(Retryable, retry_delay=LATER, reason="the database, store or hub is away, or weights change"),
+        RetryRule(
+            Retryable,
+            retry_delay=LATER,
+            reason="the database, store or hub is away, or weights change",
+        ),
     ]
 )
 """Never after an error that no retry mends; any other error waits the task's own delay."""
